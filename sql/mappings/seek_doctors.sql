@@ -1,0 +1,8 @@
+-- The mapping id of the last row of a page of $2 rows, and of the row behind it, with doctors'
+-- parameters. Index: mappings_patient_id_doctor_id_key.
+SELECT id
+FROM mappings
+WHERE created_by = $3 AND id > $1 AND patient_id = $4
+ORDER BY id
+OFFSET $2::bigint - 1
+LIMIT 2

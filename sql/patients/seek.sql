@@ -1,0 +1,13 @@
+-- The id of the last row of a page of $2 rows, and of the row behind it, with list's
+-- parameters. Index: patients_pkey, in order.
+SELECT id
+FROM patients
+WHERE created_by = $3 AND id > $1
+    AND ($4::text IS NULL
+        OR strpos(lower(name), lower($4)) > 0
+        OR strpos(lower(email), lower($4)) > 0
+        OR strpos(lower(phone), lower($4)) > 0)
+    AND ($5::text IS NULL OR lower(gender) = lower($5))
+ORDER BY id
+OFFSET $2::bigint - 1
+LIMIT 2

@@ -1,0 +1,184 @@
+//! Passwords: bcrypt on threads of its own, behind a queue that is bounded by time, so that a flood
+//! of logins can neither slow a read nor pile up.
+
+use std::str::FromStr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bcrypt::HashParts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::error::{Error, Result};
+
+/// How long a place in the queue may take to be served.
+const QUEUE_TIME: Duration = Duration::from_secs(5);
+/// A stored hash that costs more is refused: cost 31 would take days.
+const MAX_COST: u32 = 14;
+/// bcrypt silently cuts what is longer.
+const MAX_BYTES: usize = 71;
+/// How much less the threads count than those that serve requests (`setpriority`, nice value).
+const NICENESS: i32 = 10;
+
+/// The threads that hash and their queue.
+pub struct Passwords {
+    jobs: Sender<Job>,
+    places: Arc<Semaphore>,
+    cost: u32,
+    /// A hash that no password matches, for accounts that do not exist.
+    dummy: Arc<str>,
+}
+
+struct Job {
+    run: Box<dyn FnOnce() + Send>,
+    /// Given back when the job has run, whether or not its request still waits.
+    _place: OwnedSemaphorePermit,
+}
+
+/// A place in the queue.
+pub struct Place<'a> {
+    passwords: &'a Passwords,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Passwords {
+    /// Starts half as many threads as there are cores, at least one, and takes the time of a hash.
+    pub fn start(cost: u32) -> Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let threads = (cores / 2).max(1);
+        let started = Instant::now();
+        let mut secret = [0_u8; 32];
+        getrandom::fill(&mut secret)
+            .map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
+        let dummy = hash(&secret, cost)?;
+        let time = started.elapsed().max(Duration::from_micros(1));
+        let waiting = usize::try_from(QUEUE_TIME.as_nanos() / time.as_nanos()).unwrap_or(1);
+        let places = threads * waiting.clamp(1, 100_000);
+
+        let (jobs, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new()
+                .name("bcrypt".into())
+                .spawn(move || work(&queue))
+                .map_err(|error| Error::internal(format!("no thread: {error}")))?;
+        }
+        Ok(Self { jobs, places: Arc::new(Semaphore::new(places)), cost, dummy: dummy.into() })
+    }
+
+    /// A place in the queue, or [`Error::Overloaded`] at once. To be taken before anything that a
+    /// flood could make expensive.
+    pub fn reserve(&self) -> Result<Place<'_>> {
+        let retry_after = u32::try_from(QUEUE_TIME.as_secs()).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Error::Overloaded { retry_after })?;
+        Ok(Place { passwords: self, permit })
+    }
+}
+
+impl Place<'_> {
+    /// Hashes a new password.
+    pub async fn hash(self, password: String) -> Result<String> {
+        let cost = self.passwords.cost;
+        self.run(move || hash(password.as_bytes(), cost)).await?
+    }
+
+    /// Whether a password fits a stored hash; without one it takes as long and does not.
+    pub async fn verify(self, password: String, stored: Option<String>) -> Result<bool> {
+        let dummy = Arc::clone(&self.passwords.dummy);
+        self.run(move || verify(&password, stored.as_deref(), &dummy)).await
+    }
+
+    async fn run<T: Send + 'static>(self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let run = Box::new(move || {
+            // The request may be gone.
+            let _ = answer.send(job());
+        });
+        self.passwords
+            .jobs
+            .send(Job { run, _place: self.permit })
+            .map_err(|_| Error::internal("the password threads have ended"))?;
+        answered.await.map_err(|_| Error::internal("a password thread has failed"))
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    // Where the system does not allow it, hashing is merely as important as the rest.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => (job.run)(),
+            Err(_) => return,
+        }
+    }
+}
+
+fn hash(password: &[u8], cost: u32) -> Result<String> {
+    bcrypt::non_truncating_hash(password, cost)
+        .map_err(|error| Error::internal(format!("hashing: {error}")))
+}
+
+fn verify(password: &str, stored: Option<&str>, dummy: &str) -> bool {
+    let usable =
+        |hash: &&str| HashParts::from_str(hash).is_ok_and(|hash| hash.get_cost() <= MAX_COST);
+    if stored.is_some_and(|hash| !usable(&hash)) {
+        tracing::error!("a stored password hash is not one of ours or costs too much");
+    }
+    // No password with a NUL or over the limit was ever set; bcrypt would stop or cut there.
+    let possible = password.len() <= MAX_BYTES && !password.contains('\0');
+    match stored.filter(usable) {
+        Some(stored) if possible => {
+            bcrypt::non_truncating_verify(password, stored).unwrap_or(false)
+        }
+        _ => {
+            let _ = bcrypt::non_truncating_verify("", dummy);
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const COST: u32 = 4;
+
+    #[test]
+    fn only_the_whole_password_fits() {
+        let long = "x".repeat(MAX_BYTES);
+        let stored = hash(long.as_bytes(), COST).unwrap();
+        let dummy = hash(b"dummy", COST).unwrap();
+        assert!(verify(&long, Some(&stored), &dummy));
+        assert!(!verify(&format!("{long}x"), Some(&stored), &dummy));
+        assert!(!verify(&long[1..], Some(&stored), &dummy));
+
+        let stored = hash(b"a", COST).unwrap();
+        assert!(!verify("a\0a", Some(&stored), &dummy));
+        assert!(!verify("dummy", None, &dummy));
+    }
+
+    #[test]
+    fn an_absurd_cost_is_refused_at_once() {
+        let absurd = hash(b"a", COST).unwrap().replacen("$04$", "$31$", 1);
+        let started = Instant::now();
+        assert!(!verify("a", Some(&absurd), &hash(b"d", COST).unwrap()));
+        assert!(started.elapsed() < Duration::from_secs(60), "cost 31 would take days");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_a_request_that_leaves_loses_no_place() {
+        let mut passwords = Passwords::start(COST).unwrap();
+        passwords.places = Arc::new(Semaphore::new(1));
+        let place = passwords.reserve().unwrap();
+        assert!(matches!(passwords.reserve(), Err(Error::Overloaded { .. })));
+        drop(place.hash("password".into()));
+        assert!(passwords.reserve().is_ok());
+    }
+}

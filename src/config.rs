@@ -1,0 +1,303 @@
+//! The settings: one struct read by envy from the environment and `.env`, every default and check.
+//!
+//! Values of secrets and addresses never reach an error message; the variable's name does.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
+
+/// The shortest key for HS256 (RFC 7518, section 3.2), in bytes.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Where `DATA_DIR` lies if it is not set, relative to the working directory.
+pub const DEFAULT_DATA_DIR: &str = "./data";
+
+/// The settings as they are spelled. `.env.example` lists them in this order.
+#[derive(Deserialize)]
+struct Variables {
+    database_url: Option<String>,
+    data_dir: Option<String>,
+    postgres_bin: Option<String>,
+    host: Option<String>,
+    port: Option<String>,
+    jwt_secret: Option<String>,
+    token_ttl_seconds: Option<String>,
+    bcrypt_cost: Option<String>,
+    workers: Option<String>,
+    pool_size: Option<String>,
+    log: Option<String>,
+}
+
+/// The names of [`Variables`] in the environment.
+const NAMES: [&str; 11] = [
+    "DATABASE_URL",
+    "DATA_DIR",
+    "POSTGRES_BIN",
+    "HOST",
+    "PORT",
+    "JWT_SECRET",
+    "TOKEN_TTL_SECONDS",
+    "BCRYPT_COST",
+    "WORKERS",
+    "POOL_SIZE",
+    "LOG",
+];
+
+/// Checked settings.
+#[derive(Clone)]
+pub struct Config {
+    pub database: Database,
+    pub host: IpAddr,
+    pub port: u16,
+    /// Absent only beside [`Database::Embedded`], which keeps a secret of its own.
+    pub jwt_secret: Option<Secret>,
+    /// How long an access token lives.
+    pub token_ttl_seconds: u32,
+    pub bcrypt_cost: u32,
+    pub workers: usize,
+    /// Database connections of the whole process, shared out to the workers.
+    pub pool_size: usize,
+    pub log: LevelFilter,
+}
+
+/// Which PostgreSQL to use.
+#[derive(Clone)]
+pub enum Database {
+    /// One that runs already.
+    Url(Box<tokio_postgres::Config>),
+    /// One of our own.
+    Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
+}
+
+/// Bytes that are never printed.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// None if there are fewer than [`MIN_SECRET_BYTES`].
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        (bytes.len() >= MIN_SECRET_BYTES).then_some(Self(bytes))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A setting that is wrong, named, in one line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn wrong<T>(message: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError(message.into()))
+}
+
+impl Config {
+    /// Reads the environment, and `.env` in the working directory for what it leaves open.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let mut variables = dotenv()?;
+        variables.extend(utf8(std::env::vars_os())?);
+        Self::from_variables(variables)
+    }
+
+    /// Checks settings given as pairs; an empty value counts as not set.
+    pub fn from_variables(
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        let raw: Variables =
+            envy::from_iter(set).map_err(|_| ConfigError("the settings cannot be read".into()))?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+
+        let database = match raw.database_url {
+            Some(url) => Database::Url(Box::new(database_url(&url)?)),
+            None => Database::Embedded {
+                data_dir: raw.data_dir.map(PathBuf::from),
+                postgres_bin: raw.postgres_bin.map(PathBuf::from),
+            },
+        };
+        let jwt_secret = match (raw.jwt_secret, &database) {
+            (Some(secret), _) => match Secret::new(secret) {
+                Some(secret) => Some(secret),
+                None => return wrong("JWT_SECRET must have 32 bytes or more"),
+            },
+            (None, Database::Embedded { .. }) => None,
+            (None, Database::Url(_)) => {
+                return wrong("JWT_SECRET must be set beside DATABASE_URL (32 bytes or more)");
+            }
+        };
+        Ok(Self {
+            database,
+            host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
+            port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
+            jwt_secret,
+            token_ttl_seconds: number(
+                "TOKEN_TTL_SECONDS",
+                raw.token_ttl_seconds,
+                3600,
+                1..=86_400,
+            )?,
+            bcrypt_cost: number("BCRYPT_COST", raw.bcrypt_cost, 12, 4..=14)?,
+            workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
+            pool_size: number("POOL_SIZE", raw.pool_size, 16, 1..=10_000)?,
+            log: log_level(raw.log.as_deref())?,
+        })
+    }
+}
+
+/// The pairs of `.env`, if there is one.
+fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
+    // dotenvy's errors quote the line, which may hold a secret.
+    let unreadable = |_| ConfigError(".env has a line that is not NAME=value".into());
+    match dotenvy::from_filename_iter(".env") {
+        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(unreadable),
+        Err(error) if error.not_found() => Ok(HashMap::new()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Leaves out what is not UTF-8 (envy would panic), unless it is a setting of ours.
+fn utf8(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut pairs = Vec::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => pairs.push((name, value)),
+            Err(_) if NAMES.contains(&name.as_str()) => {
+                return wrong(format!("{name} must be UTF-8"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(pairs)
+}
+
+fn database_url(url: &str) -> Result<tokio_postgres::Config, ConfigError> {
+    let Ok(config) = tokio_postgres::Config::from_str(url) else {
+        return wrong(
+            "DATABASE_URL is not a connection string; \
+             one looks like postgres://user:password@host:5432/database",
+        );
+    };
+    if config.get_hosts().is_empty() {
+        return wrong("DATABASE_URL names no host");
+    }
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        return wrong("DATABASE_URL asks for TLS (sslmode), which is not supported yet");
+    }
+    Ok(config)
+}
+
+fn number<T>(
+    name: &str,
+    value: Option<String>,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigError>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let Some(value) = value else { return Ok(default) };
+    match value.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => wrong(format!(
+            "{name} must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpAddr, ConfigError> {
+    let Some(value) = value else { return Ok(default) };
+    match value.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => wrong(format!("{name} must be an IP address, for example 127.0.0.1 or ::")),
+    }
+}
+
+fn log_level(value: Option<&str>) -> Result<LevelFilter, ConfigError> {
+    match value {
+        None | Some("info") => Ok(LevelFilter::INFO),
+        Some("off") => Ok(LevelFilter::OFF),
+        Some("error") => Ok(LevelFilter::ERROR),
+        Some("warn") => Ok(LevelFilter::WARN),
+        Some("debug") => Ok(LevelFilter::DEBUG),
+        Some("trace") => Ok(LevelFilter::TRACE),
+        Some(_) => wrong("LOG must be off, error, warn, info, debug or trace"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_variables(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn nothing_set_means_the_embedded_database_on_loopback() {
+        let config = config(&[]).unwrap();
+        assert!(matches!(config.database, Database::Embedded { data_dir: None, .. }));
+        assert_eq!((config.host.to_string().as_str(), config.port), ("127.0.0.1", 8080));
+        assert_eq!((config.token_ttl_seconds, config.bcrypt_cost), (3600, 12));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_and_a_secret_is_not_shown() {
+        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
+        let long = "0123456789abcdef0123456789abcdef";
+        for (pairs, name) in [
+            (vec![("PORT", "65536")], "PORT"),
+            (vec![("PORT", "-1")], "PORT"),
+            (vec![("HOST", "example")], "HOST"),
+            (vec![("BCRYPT_COST", "15")], "BCRYPT_COST"),
+            (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
+            (vec![("WORKERS", "0")], "WORKERS"),
+            (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
+            (vec![("LOG", "loud")], "LOG"),
+            (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
+            (vec![url], "JWT_SECRET"),
+            (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),
+        ] {
+            let message = config(&pairs).err().unwrap().to_string();
+            assert!(message.contains(name), "{message}");
+            assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
+        }
+        assert!(config(&[url, ("JWT_SECRET", long)]).is_ok());
+    }
+
+    #[test]
+    fn the_example_file_lists_every_setting_in_order() {
+        let example = include_str!("../.env.example");
+        let listed: Vec<&str> = example
+            .lines()
+            .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+            .map(|(name, _)| name)
+            .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+            .collect();
+        assert_eq!(listed, NAMES);
+    }
+}

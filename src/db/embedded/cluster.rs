@@ -1,0 +1,240 @@
+//! A PostgreSQL cluster: made by `initdb`, started, found running after a crash, stopped.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::SUPERUSER;
+use super::folder::{Folder, cannot, random_hex};
+use super::programs::Programs;
+use crate::db::migrations::SetupError;
+
+/// Recovery after a crash reads the log that was not yet applied, which may take its time.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+/// A fast stop ends sessions at once; only the checkpoint takes time.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// The longest path of a Unix socket that works everywhere, in bytes.
+const MAX_SOCKET_PATH: usize = 100;
+/// Where Linux shows its processes.
+const PROC: &str = "/proc";
+
+const SOCKET_FILE: &str = ".s.PGSQL.5432";
+
+pub struct Cluster {
+    programs: Programs,
+    folder: Folder,
+    socket_folder: PathBuf,
+    temporary: bool,
+    connections: usize,
+}
+
+impl Cluster {
+    /// `connections` is how many the service will use at most.
+    pub fn new(
+        programs: Programs,
+        folder: &Folder,
+        connections: usize,
+    ) -> Result<Self, SetupError> {
+        let near = folder.path().join("run");
+        let short = near.join(SOCKET_FILE).as_os_str().len() <= MAX_SOCKET_PATH;
+        let socket_folder = if short {
+            near
+        } else {
+            std::env::temp_dir().join(format!("healthcare-{}", random_hex::<8>()?))
+        };
+        folder.create_private(&socket_folder)?;
+        let folder = folder.clone();
+        Ok(Self { programs, folder, socket_folder, temporary: !short, connections })
+    }
+
+    pub fn socket_folder(&self) -> &Path {
+        &self.socket_folder
+    }
+
+    /// Makes the cluster beside its place and renames it, so that a crash leaves a whole one or none.
+    pub fn create_if_missing(&self) -> Result<(), SetupError> {
+        let cluster = self.folder.cluster();
+        if cluster.join("PG_VERSION").is_file() {
+            return Ok(());
+        }
+        if cluster.exists() {
+            return Err(SetupError::new(format!(
+                "{} is there but is no PostgreSQL cluster. Move it away or set another DATA_DIR.",
+                cluster.display()
+            )));
+        }
+        let unfinished = cluster.with_extension("new");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)
+                .map_err(|error| cannot("remove", &unfinished, &error))?;
+        }
+        self.folder.create_private(&unfinished)?;
+        let output = self
+            .programs
+            .command("initdb")
+            .arg("--pgdata")
+            .arg(&unfinished)
+            .arg(format!("--username={SUPERUSER}"))
+            .args(["--auth-local=trust", "--auth-host=reject"])
+            .args(["--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"])
+            .output()
+            .map_err(|error| SetupError::new(format!("Cannot run initdb: {error}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(SetupError::new(format!("initdb failed: {}", said.trim())));
+        }
+        fs::rename(&unfinished, &cluster).map_err(|error| cannot("make", &cluster, &error))
+    }
+
+    /// Stops the server that a service which was killed has left behind.
+    pub fn stop_orphan(&self) -> Result<(), SetupError> {
+        let cluster = self.folder.cluster();
+        if self.orphan_runs() {
+            // Its failure shows below: the processes are still there.
+            let _ = self
+                .programs
+                .command("pg_ctl")
+                .args(["stop", "--mode=fast", "--wait", "--silent", "--pgdata"])
+                .arg(&cluster)
+                .arg(format!("--timeout={}", STOP_TIMEOUT.as_secs()))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+        // Where only the first process was killed, the others end on their own.
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while processes_in(&cluster) > 0 {
+            if Instant::now() > deadline {
+                return Err(SetupError::new(format!(
+                    "A PostgreSQL server that was left behind still runs on {} and does not stop.",
+                    cluster.display()
+                )));
+            }
+            sleep(POLL);
+        }
+        if Path::new(PROC).exists() {
+            // PostgreSQL would take any process that has since got the noted id for its own.
+            let _ = fs::remove_file(cluster.join("postmaster.pid"));
+        }
+        Ok(())
+    }
+
+    /// Starts the server and waits until it takes connections.
+    pub fn start(&self) -> Result<Child, SetupError> {
+        let mut server = self
+            .command()?
+            .spawn()
+            .map_err(|error| SetupError::new(format!("Cannot run postgres: {error}")))?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if self.is_ready(server.id()) {
+                return Ok(server);
+            }
+            if !matches!(server.try_wait(), Ok(None)) {
+                return Err(SetupError::new(format!(
+                    "PostgreSQL did not start. {} says why.",
+                    self.folder.log().display()
+                )));
+            }
+            if Instant::now() > deadline {
+                let _ = stop(&mut server);
+                return Err(SetupError::new("PostgreSQL did not start within five minutes."));
+            }
+            sleep(POLL);
+        }
+    }
+
+    /// Removes what lies outside of the data folder.
+    pub fn clean_up(&self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.socket_folder);
+        }
+    }
+
+    fn command(&self) -> Result<Command, SetupError> {
+        let log = self.folder.open_log()?;
+        let quoted = self.socket_folder.display().to_string().replace('"', "\"\"");
+        let max_connections = (self.connections + 10).max(100);
+        let mut command = self.programs.command("postgres");
+        command.arg("-D").arg(self.folder.cluster()).stdout(Stdio::null()).stderr(log);
+        for setting in [
+            "listen_addresses=".to_owned(),
+            format!("unix_socket_directories=\"{quoted}\""),
+            "unix_socket_permissions=0700".to_owned(),
+            format!("max_connections={max_connections}"),
+            "shared_buffers=128MB".to_owned(),
+            // PostgreSQL would quote rows and statements, which hold health data, in its log.
+            "log_error_verbosity=terse".to_owned(),
+            "log_min_error_statement=panic".to_owned(),
+            "log_min_messages=fatal".to_owned(),
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        Ok(command)
+    }
+
+    /// Whether the server with this process id has said that it is ready and takes connections.
+    fn is_ready(&self, pid: u32) -> bool {
+        let notes =
+            fs::read_to_string(self.folder.cluster().join("postmaster.pid")).unwrap_or_default();
+        let lines: Vec<&str> = notes.lines().map(str::trim).collect();
+        lines.first() == Some(&pid.to_string().as_str())
+            && lines.get(7) == Some(&"ready")
+            && UnixStream::connect(self.socket_folder.join(SOCKET_FILE)).is_ok()
+    }
+
+    /// Whether the process that the pid file names is a server on this cluster, and not one that has
+    /// got the same id since.
+    fn orphan_runs(&self) -> bool {
+        let cluster = self.folder.cluster();
+        let notes = fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
+        let Some(pid) = notes.lines().next().and_then(|line| line.trim().parse::<u32>().ok())
+        else {
+            return false;
+        };
+        if Path::new(PROC).exists() {
+            return works_in(&Path::new(PROC).join(pid.to_string()), &cluster);
+        }
+        let output = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
+        output.is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout).contains(&*cluster.to_string_lossy())
+        })
+    }
+}
+
+/// How many processes work in a folder, as those of a PostgreSQL server do in their cluster; 0 where
+/// the system does not tell.
+fn processes_in(folder: &Path) -> usize {
+    let processes = fs::read_dir(PROC).into_iter().flatten().flatten();
+    processes.filter(|process| works_in(&process.path(), folder)).count()
+}
+
+fn works_in(process: &Path, folder: &Path) -> bool {
+    fs::read_link(process.join("cwd")).is_ok_and(|working| working == folder)
+}
+
+/// Ends the server: sessions are ended at once, what is committed is written.
+pub fn stop(server: &mut Child) -> std::io::Result<()> {
+    interrupt(server.id());
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    while server.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            return server.kill();
+        }
+        sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Asks for a fast stop.
+fn interrupt(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    }
+}

@@ -1,0 +1,160 @@
+//! The embedded database: a PostgreSQL server of our own, made in `DATA_DIR` at the first start, run
+//! on a Unix socket, and stopped with the service.
+//!
+//! [`programs`] finds what is installed, [`folder`] decides where everything lies and who owns it,
+//! [`cluster`] makes and starts the server, [`supervisor`] keeps it running.
+
+pub mod cluster;
+pub mod folder;
+pub mod programs;
+mod supervisor;
+
+use std::path::Path;
+use std::str::FromStr;
+
+use tokio_postgres::Config;
+
+use super::migrations::{SetupError, connect};
+use crate::config::Secret;
+use cluster::Cluster;
+use folder::{Folder, Lock};
+use programs::Programs;
+use supervisor::Supervisor;
+
+/// The role that the service uses. It owns its database and is no superuser.
+const ROLE: &str = "healthcare";
+const DATABASE: &str = "healthcare";
+const SUPERUSER: &str = "postgres";
+
+/// A running server and the folder it serves.
+pub struct Embedded {
+    folder: Folder,
+    config: Config,
+    /// None when another process runs the server and this one is a guest.
+    supervisor: Option<Supervisor>,
+    lock: Option<Lock>,
+}
+
+impl Embedded {
+    /// Starts the server, after making its cluster if the folder is empty and stopping one that a
+    /// crash has left behind. Refused while another process runs the folder. Blocks.
+    pub async fn start(
+        data_dir: Option<&Path>,
+        postgres_bin: Option<&Path>,
+        connections: usize,
+    ) -> Result<Self, SetupError> {
+        let folder = Folder::open(data_dir)?;
+        let Some(lock) = folder.lock()? else {
+            return Err(SetupError::new(format!(
+                "Another healthcare-backend runs on {}. Stop it, or set another DATA_DIR.",
+                folder.path().display()
+            )));
+        };
+        let programs = Programs::find(postgres_bin, folder.cluster_version().as_deref())?;
+        let cluster = Cluster::new(programs, &folder, connections)?;
+        cluster.create_if_missing()?;
+        cluster.stop_orphan()?;
+        let server = cluster.start()?;
+        let socket = cluster.socket_folder().to_owned();
+        let supervisor = Supervisor::watch(cluster, server);
+        let mut embedded = Self {
+            folder,
+            config: config(&socket, ROLE, DATABASE),
+            supervisor: Some(supervisor),
+            lock: Some(lock),
+        };
+        if let Err(error) = create_role_and_database(&socket).await {
+            embedded.stop();
+            return Err(error);
+        }
+        Ok(embedded)
+    }
+
+    /// As [`start`](Self::start), but where another process runs the folder, uses its server.
+    pub async fn start_or_join(
+        data_dir: Option<&Path>,
+        postgres_bin: Option<&Path>,
+        connections: usize,
+    ) -> Result<Self, SetupError> {
+        let folder = Folder::open(data_dir)?;
+        let free = folder.lock()?.is_some();
+        match folder.running_socket_folder() {
+            Some(socket) if !free => {
+                let config = config(&socket, ROLE, DATABASE);
+                Ok(Self { folder, config, supervisor: None, lock: None })
+            }
+            _ => Self::start(data_dir, postgres_bin, connections).await,
+        }
+    }
+
+    /// How to connect.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The secret that signs tokens, made at the first start.
+    pub fn jwt_secret(&self) -> Result<Secret, SetupError> {
+        self.folder.jwt_secret()
+    }
+
+    /// Stops the server and waits until it has stopped. Blocks.
+    pub fn stop(&mut self) {
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.stop();
+        }
+        self.lock = None;
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Connection settings for the server behind a socket folder.
+pub fn config(socket: &Path, user: &str, database: &str) -> Config {
+    let mut config = Config::new();
+    config.host_path(socket).user(user).dbname(database);
+    config
+}
+
+async fn create_role_and_database(socket: &Path) -> Result<(), SetupError> {
+    let failed = |_| SetupError::new("The role or the database of the service cannot be made.");
+    let client = connect(&config(socket, SUPERUSER, SUPERUSER)).await?;
+    let exists =
+        async |sql: &str, name: &str| client.query_opt(sql, &[&name]).await.map_err(failed);
+    if exists("SELECT FROM pg_roles WHERE rolname = $1", ROLE).await?.is_none() {
+        client.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN")).await.map_err(failed)?;
+    }
+    if exists("SELECT FROM pg_database WHERE datname = $1", DATABASE).await?.is_none() {
+        let sql = format!("CREATE DATABASE {DATABASE} OWNER {ROLE}");
+        client.batch_execute(&sql).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A version as PostgreSQL's programs print it: the digits after the name.
+fn major_version(text: &str) -> Option<u32> {
+    let digits =
+        text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    u32::from_str(digits.get(..end)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_version;
+
+    #[test]
+    fn versions_are_read_as_the_programs_print_them() {
+        assert_eq!(major_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(major_version("initdb (PostgreSQL) 18beta1"), Some(18));
+        assert_eq!(major_version("17\n"), Some(17));
+        assert_eq!(major_version("none"), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Rows to typed structs, by position: reading by name would search the columns for every value.
+//! The same list that declares a struct declares its columns, which a test compares with every
+//! statement that returns them.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
+
+use crate::error::{Error, Result};
+
+/// A struct that is read from neighbouring columns of a row and may borrow from it.
+pub trait FromRow<'r>: Sized {
+    const COLUMNS: &'static [Column];
+
+    /// Reads the columns from `first` on.
+    fn from_row(row: &'r Row, first: usize) -> Result<Self>;
+}
+
+/// What a struct expects of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub name: &'static str,
+    pub sql_type: SqlType,
+    pub nullable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqlType {
+    Bool,
+    Int4,
+    Int8,
+    Text,
+    Date,
+    Timestamptz,
+    Json,
+}
+
+/// A Rust type that holds a column's value.
+pub trait ColumnValue {
+    const SQL_TYPE: SqlType;
+    const NULLABLE: bool = false;
+}
+
+macro_rules! column_values {
+    ($($rust:ty => $sql:ident,)*) => {
+        $(impl ColumnValue for $rust { const SQL_TYPE: SqlType = SqlType::$sql; })*
+    };
+}
+
+column_values! {
+    bool => Bool,
+    i32 => Int4,
+    i64 => Int8,
+    &str => Text,
+    jiff::civil::Date => Date,
+    Timestamp => Timestamptz,
+    Json<'_> => Json,
+}
+
+impl<T: ColumnValue> ColumnValue for Option<T> {
+    const SQL_TYPE: SqlType = T::SQL_TYPE;
+    const NULLABLE: bool = true;
+}
+
+/// Reads one value; a column that does not fit is a mistake in a statement.
+pub fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T> {
+    row.try_get(index).map_err(|error| Error::internal(format!("column {index}: {error}")))
+}
+
+/// Declares a row struct with its columns, in the order in which statements return them and JSON
+/// shows them.
+macro_rules! row {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident<$lifetime:lifetime> {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, serde::Serialize)]
+        pub struct $name<$lifetime> {
+            $($(#[$field_meta])* pub $field: $type,)*
+        }
+
+        impl<$lifetime> $crate::db::row::FromRow<$lifetime> for $name<$lifetime> {
+            const COLUMNS: &'static [$crate::db::row::Column] = &[
+                $($crate::db::row::Column {
+                    name: stringify!($field),
+                    sql_type: <$type as $crate::db::row::ColumnValue>::SQL_TYPE,
+                    nullable: <$type as $crate::db::row::ColumnValue>::NULLABLE,
+                },)*
+            ];
+
+            fn from_row(
+                row: &$lifetime tokio_postgres::Row,
+                first: usize,
+            ) -> $crate::error::Result<Self> {
+                let mut columns = first..;
+                let mut next = || columns.next().unwrap_or(usize::MAX);
+                Ok(Self { $($field: $crate::db::row::column(row, next())?,)* })
+            }
+        }
+    };
+}
+pub(crate) use row;
+
+/// A moment, shown as RFC 3339 in UTC with microseconds, PostgreSQL's resolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}", self.0)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'r> FromSql<'r> for Timestamp {
+    fn from_sql(sql_type: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        jiff::Timestamp::from_sql(sql_type, raw).map(Self)
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        <jiff::Timestamp as FromSql>::accepts(sql_type)
+    }
+}
+
+/// A `json` column's text, byte for byte.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(transparent)]
+pub struct Json<'r>(pub &'r RawValue);
+
+impl<'r> FromSql<'r> for Json<'r> {
+    fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(serde_json::from_slice(raw)?))
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        *sql_type == Type::JSON
+    }
+}

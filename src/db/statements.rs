@@ -1,0 +1,52 @@
+//! Every SQL statement of the service: one file each under `sql/`, known by its place in this list.
+
+macro_rules! statements {
+    ($($name:ident => $file:literal,)*) => {
+        /// A statement, prepared on every connection when the connection is made.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Sql {
+            $($name,)*
+        }
+
+        impl Sql {
+            /// All of them, in the order of their discriminants.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The file below `sql/`, without its ending.
+            pub const fn file(self) -> &'static str {
+                match self { $(Self::$name => $file,)* }
+            }
+
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => include_str!(concat!("../../sql/", $file, ".sql")),)*
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    UsersCreate => "users/create",
+    UsersGet => "users/get",
+    UsersLogin => "users/login",
+    UsersSetRole => "users/set_role",
+    PatientsCreate => "patients/create",
+    PatientsGet => "patients/get",
+    PatientsList => "patients/list",
+    PatientsSeek => "patients/seek",
+    PatientsUpdate => "patients/update",
+    PatientsDelete => "patients/delete",
+    DoctorsCreate => "doctors/create",
+    DoctorsGet => "doctors/get",
+    DoctorsList => "doctors/list",
+    DoctorsSeek => "doctors/seek",
+    DoctorsUpdate => "doctors/update",
+    DoctorsDelete => "doctors/delete",
+    MappingsCreate => "mappings/create",
+    MappingsList => "mappings/list",
+    MappingsSeek => "mappings/seek",
+    MappingsSeekDoctors => "mappings/seek_doctors",
+    MappingsDoctors => "mappings/doctors",
+    MappingsDelete => "mappings/delete",
+}

@@ -1,0 +1,181 @@
+//! Every way a request can fail, with the status and the stable code that a client sees.
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wrong with one field of a body or one parameter of a query, by the name that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FieldError {
+    pub field: String,
+    pub message: Cow<'static, str>,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// A failed request. What a variant carries besides its meaning is for the answer, except the
+/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable) and [`Internal`](Error::Internal),
+/// which are for the log alone. Neither ever holds what a client sent or a row contained.
+#[derive(Debug)]
+pub enum Error {
+    BadRequest(&'static str),
+    BadQuery(Vec<FieldError>),
+    MalformedJson {
+        detail: Cow<'static, str>,
+    },
+    Unauthorized,
+    InvalidToken,
+    InvalidCredentials,
+    Forbidden,
+    NotFound,
+    PatientNotFound,
+    DoctorNotFound,
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    RequestTimeout,
+    EmailTaken,
+    AlreadyAssigned,
+    DoctorAssigned,
+    PreconditionFailed,
+    BodyTooLarge {
+        limit: usize,
+    },
+    UriTooLong,
+    HeadersTooLarge,
+    UnsupportedMediaType(&'static str),
+    Validation {
+        detail: &'static str,
+        errors: Vec<FieldError>,
+    },
+    /// This instance has as much to do as it can finish in time.
+    Overloaded {
+        retry_after: u32,
+    },
+    DatabaseUnavailable {
+        cause: String,
+    },
+    Internal {
+        cause: String,
+    },
+}
+
+impl Error {
+    /// The fields of a body that are wrong.
+    pub fn fields(errors: Vec<FieldError>) -> Self {
+        Self::Validation { detail: "Some fields are missing, unknown or out of range.", errors }
+    }
+
+    /// A failure that no request should be able to cause.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::Internal { cause: cause.into() }
+    }
+
+    /// Status and stable code, as the contract's table pairs them.
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad_query"),
+            Self::MalformedJson { .. } => (StatusCode::BAD_REQUEST, "malformed_json"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
+            Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::PatientNotFound => (StatusCode::NOT_FOUND, "patient_not_found"),
+            Self::DoctorNotFound => (StatusCode::NOT_FOUND, "doctor_not_found"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
+            Self::AlreadyAssigned => (StatusCode::CONFLICT, "already_assigned"),
+            Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long"),
+            Self::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
+            }
+            Self::UnsupportedMediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::DatabaseUnavailable { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
+            }
+            Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// One sentence for a person. It may change; programs read the code.
+    pub fn detail(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::BadRequest(detail)
+            | Self::UnsupportedMediaType(detail)
+            | Self::Validation { detail, .. } => detail,
+            Self::BadQuery(_) => "Some query parameters are unknown, repeated or out of range.",
+            Self::MalformedJson { detail } => return detail.clone(),
+            Self::Unauthorized => "This needs an access token: Authorization: Bearer <token>.",
+            Self::InvalidToken => "The access token is not valid or no longer valid.",
+            Self::InvalidCredentials => "The e-mail address or the password is wrong.",
+            Self::Forbidden => "Only the user who created this, or an admin, may change it.",
+            Self::NotFound => "There is nothing at this path.",
+            Self::PatientNotFound => "You have no patient with this id.",
+            Self::DoctorNotFound => "There is no doctor with this id.",
+            Self::MethodNotAllowed { allow } => {
+                return format!("This path answers to {allow}.").into();
+            }
+            Self::RequestTimeout => "The body of the request did not come in time.",
+            Self::EmailTaken => "There is an account with this e-mail address.",
+            Self::AlreadyAssigned => "This doctor is assigned to this patient already.",
+            Self::DoctorAssigned => "This doctor is assigned to a patient and cannot be deleted.",
+            Self::PreconditionFailed => "If-Match names another version; nothing was changed.",
+            Self::BodyTooLarge { limit } => {
+                return format!("The body may have {limit} bytes at most.").into();
+            }
+            Self::UriTooLong => "The request target may have 8192 bytes at most.",
+            Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
+            Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
+            Self::DatabaseUnavailable { .. } => {
+                "The database did not answer in time. A change may or may not have been made."
+            }
+            Self::Internal { .. } => "Something went wrong here. The log has the request id.",
+        })
+    }
+
+    /// The fields or parameters at fault; empty where none is.
+    pub fn errors(&self) -> &[FieldError] {
+        match self {
+            Self::BadQuery(errors) | Self::Validation { errors, .. } => errors,
+            _ => &[],
+        }
+    }
+
+    /// What only the log may know.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::DatabaseUnavailable { cause } | Self::Internal { cause } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which another try makes sense.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::DatabaseUnavailable { .. } => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether bytes of the request may be unread, so that the connection cannot be used again.
+    pub fn closes_connection(&self) -> bool {
+        matches!(self, Self::BodyTooLarge { .. } | Self::RequestTimeout)
+    }
+}

@@ -1,0 +1,79 @@
+//! `/api/doctors`: everybody sees them; the statements that change one look up who may.
+
+use hyper::StatusCode;
+use tokio_postgres::types::Json;
+
+use super::list::{self, Filter, List};
+use super::resource::{check_deleted, check_updated, created, found, insert, resource};
+use crate::app::Worker;
+use crate::auth::User;
+use crate::db::{FromRow, Sql};
+use crate::error::{Error, Result};
+use crate::http::query::Query;
+use crate::http::response::empty;
+use crate::http::{Request, Response, body, etag};
+use crate::models::doctor::{Doctor, FIELDS, MAX_SPECIALIZATION};
+use crate::models::input::{read_new, read_patch};
+
+const PATH: &str = "/api/doctors";
+
+pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let body = body::read(request, body::LIMIT).await?;
+    let values = read_new(&FIELDS, &body)?;
+    let row = insert(worker, Sql::DoctorsCreate, user, &values).await?;
+    let doctor = Doctor::from_row(&row, 0)?;
+    created(PATH, doctor.id, &doctor, doctor.version)
+}
+
+pub async fn list(worker: &Worker, request: &Request) -> Result<Response> {
+    let mut query = Query::parse(request.uri().query());
+    let page = query.page();
+    let search = query.text("search", 0, list::MAX_SEARCH);
+    let specialization = query.text("specialization", 1, MAX_SPECIALIZATION);
+    query.finish()?;
+    let list = List {
+        sql: Sql::DoctorsList,
+        seek: Sql::DoctorsSeek,
+        keys: Vec::new(),
+        filters: vec![
+            Filter::Text("search", search),
+            Filter::Text("specialization", specialization),
+        ],
+        write: |row, out| {
+            let doctor = Doctor::from_row(row, 0)?;
+            list::write(out, &doctor)?;
+            Ok(Some(doctor.id))
+        },
+    };
+    list::respond(worker, PATH, page, list, None).await
+}
+
+pub async fn get(worker: &Worker, id: i64, request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let row = worker.pool.query_opt(Sql::DoctorsGet, &[&id]).await?;
+    let row = row.ok_or(Error::DoctorNotFound)?;
+    let doctor = Doctor::from_row(&row, 0)?;
+    found(request, &doctor, doctor.version)
+}
+
+pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let versions = etag::accepted_versions(request.headers());
+    let body = body::read(request, body::LIMIT).await?;
+    let patch = Json(read_patch(&FIELDS, &body)?);
+    let row =
+        worker.pool.query_opt(Sql::DoctorsUpdate, &[&user.id(), &id, &patch, &versions]).await?;
+    let row = row.ok_or(Error::DoctorNotFound)?;
+    check_updated(&row)?;
+    let doctor = Doctor::from_row(&row, 1)?;
+    resource(StatusCode::OK, &doctor, doctor.version)
+}
+
+pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let versions = etag::accepted_versions(request.headers());
+    let row = worker.pool.query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions]).await?;
+    check_deleted(&row.ok_or(Error::DoctorNotFound)?)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,82 @@
+//! `/api/mappings`: which doctors treat a user's patients.
+
+use hyper::StatusCode;
+
+use super::list::{self, Filter, List};
+use super::resource::insert;
+use crate::app::Worker;
+use crate::auth::User;
+use crate::db::row::column;
+use crate::db::{FromRow, Sql};
+use crate::error::{Error, Result};
+use crate::http::query::Query;
+use crate::http::response::{empty, json};
+use crate::http::{Request, Response, body};
+use crate::models::input::read_new;
+use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
+
+const PATH: &str = "/api/mappings";
+
+pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let body = body::read(request, body::LIMIT).await?;
+    let values = read_new(&FIELDS, &body)?;
+    let row = insert(worker, Sql::MappingsCreate, user, &values).await?;
+    CreatedMapping::from_row(&row, 0)?.check()?;
+    json(StatusCode::CREATED, &Mapping::from_row(&row)?)
+}
+
+pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+    let mut query = Query::parse(request.uri().query());
+    let page = query.page();
+    let patient = query.id("patient_id");
+    let doctor = query.id("doctor_id");
+    query.finish()?;
+    let list = List {
+        sql: Sql::MappingsList,
+        seek: Sql::MappingsSeek,
+        keys: vec![user.id()],
+        filters: vec![Filter::Id("patient_id", patient), Filter::Id("doctor_id", doctor)],
+        write: |row, out| {
+            let mapping = Mapping::from_row(row)?;
+            list::write(out, &mapping)?;
+            Ok(Some(mapping.id))
+        },
+    };
+    list::respond(worker, PATH, page, list, None).await
+}
+
+/// The doctors of one patient.
+pub async fn doctors(
+    worker: &Worker,
+    user: User,
+    patient_id: i64,
+    request: &Request,
+) -> Result<Response> {
+    let mut query = Query::parse(request.uri().query());
+    let page = query.page();
+    query.finish()?;
+    let list = List {
+        sql: Sql::MappingsDoctors,
+        seek: Sql::MappingsSeekDoctors,
+        keys: vec![user.id(), patient_id],
+        filters: Vec::new(),
+        write: |row, out| {
+            if column::<Option<i64>>(row, 0)?.is_none() {
+                return Ok(None);
+            }
+            let doctor = AssignedDoctor::from_row(row)?;
+            list::write(out, &doctor)?;
+            Ok(Some(doctor.id))
+        },
+    };
+    let path = format!("{PATH}/{patient_id}");
+    list::respond(worker, &path, page, list, Some(Error::PatientNotFound)).await
+}
+
+pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let row = worker.pool.query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
+    row.ok_or(Error::NotFound)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,77 @@
+//! `/api/patients`: each statement names the owner, so that another user's patient is not there.
+
+use hyper::StatusCode;
+use tokio_postgres::types::Json;
+
+use super::list::{self, Filter, List};
+use super::resource::{check_deleted, check_updated, created, found, insert, resource};
+use crate::app::Worker;
+use crate::auth::User;
+use crate::db::{FromRow, Sql};
+use crate::error::{Error, Result};
+use crate::http::query::Query;
+use crate::http::response::empty;
+use crate::http::{Request, Response, body, etag};
+use crate::models::input::{read_new, read_patch};
+use crate::models::patient::{FIELDS, Patient};
+use crate::models::rules::GENDERS;
+
+const PATH: &str = "/api/patients";
+
+pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let body = body::read(request, body::LIMIT).await?;
+    let values = read_new(&FIELDS, &body)?;
+    let row = insert(worker, Sql::PatientsCreate, user, &values).await?;
+    let patient = Patient::from_row(&row, 0)?;
+    created(PATH, patient.id, &patient, patient.version)
+}
+
+pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+    let mut query = Query::parse(request.uri().query());
+    let page = query.page();
+    let search = query.text("search", 0, list::MAX_SEARCH);
+    let gender = query.choice("gender", GENDERS);
+    query.finish()?;
+    let list = List {
+        sql: Sql::PatientsList,
+        seek: Sql::PatientsSeek,
+        keys: vec![user.id()],
+        filters: vec![Filter::Text("search", search), Filter::Text("gender", gender)],
+        write: |row, out| {
+            let patient = Patient::from_row(row, 0)?;
+            list::write(out, &patient)?;
+            Ok(Some(patient.id))
+        },
+    };
+    list::respond(worker, PATH, page, list, None).await
+}
+
+pub async fn get(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let row = worker.pool.query_opt(Sql::PatientsGet, &[&user.id(), &id]).await?;
+    let row = row.ok_or(Error::PatientNotFound)?;
+    let patient = Patient::from_row(&row, 0)?;
+    found(request, &patient, patient.version)
+}
+
+pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let versions = etag::accepted_versions(request.headers());
+    let body = body::read(request, body::LIMIT).await?;
+    let patch = Json(read_patch(&FIELDS, &body)?);
+    let row =
+        worker.pool.query_opt(Sql::PatientsUpdate, &[&user.id(), &id, &patch, &versions]).await?;
+    let row = row.ok_or(Error::PatientNotFound)?;
+    check_updated(&row)?;
+    let patient = Patient::from_row(&row, 1)?;
+    resource(StatusCode::OK, &patient, patient.version)
+}
+
+pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    let versions = etag::accepted_versions(request.headers());
+    let row = worker.pool.query_opt(Sql::PatientsDelete, &[&user.id(), &id, &versions]).await?;
+    check_deleted(&row.ok_or(Error::PatientNotFound)?)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

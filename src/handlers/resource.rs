@@ -1,0 +1,71 @@
+//! Single patients and doctors: answers that carry a version, and changes that depend on it.
+
+use hyper::StatusCode;
+use hyper::header::{ETAG, HeaderValue, LOCATION};
+use serde::Serialize;
+use tokio_postgres::Row;
+
+use crate::app::Worker;
+use crate::auth::User;
+use crate::db::Sql;
+use crate::db::pool::Parameter;
+use crate::db::row::column;
+use crate::error::{Error, Result};
+use crate::http::etag;
+use crate::http::response::{empty, json};
+use crate::http::{Request, Response};
+use crate::models::rules::Value;
+
+/// A resource with its `ETag`.
+pub fn resource(status: StatusCode, value: &impl Serialize, version: i64) -> Result<Response> {
+    let mut response = json(status, value)?;
+    response.headers_mut().insert(ETAG, etag::of(version));
+    Ok(response)
+}
+
+/// A resource that was just made, with its `Location`.
+pub fn created(path: &str, id: i64, value: &impl Serialize, version: i64) -> Result<Response> {
+    let mut response = resource(StatusCode::CREATED, value, version)?;
+    if let Ok(location) = HeaderValue::try_from(format!("{path}/{id}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// A resource that was asked for: 304 if the client has this version.
+pub fn found(request: &Request, value: &impl Serialize, version: i64) -> Result<Response> {
+    if etag::none_match(request.headers(), version) {
+        let mut response = empty(StatusCode::NOT_MODIFIED);
+        response.headers_mut().insert(ETAG, etag::of(version));
+        return Ok(response);
+    }
+    resource(StatusCode::OK, value, version)
+}
+
+/// The first columns of an update: whether the user may, and the resource's id unless `If-Match`
+/// names another version. The resource starts at the second column.
+pub fn check_updated(row: &Row) -> Result<()> {
+    if !column::<bool>(row, 0)? {
+        return Err(Error::Forbidden);
+    }
+    column::<Option<i64>>(row, 1)?.map(drop).ok_or(Error::PreconditionFailed)
+}
+
+/// The columns of a delete: whether the user may, and whether it was done, which it was not if
+/// `If-Match` names another version.
+pub fn check_deleted(row: &Row) -> Result<()> {
+    if !column::<bool>(row, 0)? {
+        return Err(Error::Forbidden);
+    }
+    if column::<bool>(row, 1)? { Ok(()) } else { Err(Error::PreconditionFailed) }
+}
+
+/// Runs an INSERT whose parameters are the user and then the fields in their order.
+pub async fn insert(worker: &Worker, sql: Sql, user: User, values: &[Value<'_>]) -> Result<Row> {
+    let owner = user.id();
+    let mut parameters: Vec<Parameter<'_>> = Vec::with_capacity(1 + values.len());
+    parameters.push(&owner);
+    parameters.extend(values.iter().map(|value| value as Parameter<'_>));
+    let row = worker.pool.query_opt(sql, &parameters).await?;
+    row.ok_or_else(|| Error::internal("an INSERT returned no row"))
+}

@@ -1,0 +1,125 @@
+//! The body of a request: refused by its headers before a byte is read, then read within a size and
+//! a time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use std::future::poll_fn;
+use std::pin::Pin;
+use tokio::time::{Instant, timeout_at};
+
+use super::Request;
+use crate::error::{Error, Result};
+
+/// The largest body of `/api/auth`, in bytes.
+pub const AUTH_LIMIT: usize = 8 << 10;
+/// The largest body elsewhere, in bytes.
+pub const LIMIT: usize = 256 << 10;
+
+/// How long a body may take in all.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may pause.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads a JSON body of at most `limit` bytes. Whether it is JSON is for its reader to say.
+pub async fn read(request: Request, limit: usize) -> Result<Bytes> {
+    check_type(request.headers())?;
+    let mut body = request.into_body();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Error::BodyTooLarge { limit });
+    }
+    let deadline = Instant::now() + TOTAL_TIMEOUT;
+    let first = next(&mut body, deadline).await?.unwrap_or_default();
+    if body.is_end_stream() && first.len() <= limit {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    loop {
+        if whole.len() > limit {
+            return Err(Error::BodyTooLarge { limit });
+        }
+        match next(&mut body, deadline).await? {
+            Some(bytes) => whole.extend_from_slice(&bytes),
+            None => return Ok(whole.freeze()),
+        }
+    }
+}
+
+/// The next bytes; none at the end.
+async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
+    let deadline = deadline.min(Instant::now() + PAUSE_TIMEOUT);
+    loop {
+        let frame = timeout_at(deadline, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)))
+            .await
+            .map_err(|_| Error::RequestTimeout)?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Error::BadRequest("The body ended early or is malformed.")),
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+                // Trailers mean nothing here.
+            }
+        }
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<()> {
+    let encoded = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if encoded {
+        return Err(Error::UnsupportedMediaType("The body must not be encoded (compressed)."));
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (Some(value), None) if value.to_str().is_ok_and(is_json) => Ok(()),
+        _ => Err(Error::UnsupportedMediaType("The body must be application/json in UTF-8.")),
+    }
+}
+
+/// `application/json`, with no charset but UTF-8 (RFC 8259, section 8.1). Other parameters have no
+/// meaning for JSON.
+fn is_json(value: &str) -> bool {
+    let mut parts = value.split(';').map(str::trim);
+    parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            Some(_) => true,
+            None => parameter.is_empty(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn only_json_in_utf_8_is_read() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json;",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/json; charset=latin1",
+            "application/json; charset",
+            "application/merge-patch+json",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

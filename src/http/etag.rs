@@ -1,0 +1,95 @@
+//! Versions as entity tags, and the conditions on them (RFC 9110, sections 8.8.3 and 13.1).
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+
+/// `"<version>"`.
+pub fn of(version: i64) -> HeaderValue {
+    // Digits in quotes are always a valid header.
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether `If-None-Match` names the version, so that a `GET` needs no body. Compared weakly.
+pub fn none_match(headers: &HeaderMap, version: i64) -> bool {
+    Tags::read(headers, &IF_NONE_MATCH).is_some_and(|tags| tags.any || tags.weak.contains(&version))
+}
+
+/// The versions that `If-Match` accepts; None if it accepts any. Compared strongly: a weak tag, or
+/// one that we never gave, matches nothing.
+pub fn accepted_versions(headers: &HeaderMap) -> Option<Vec<i64>> {
+    let tags = Tags::read(headers, &IF_MATCH)?;
+    (!tags.any).then_some(tags.strong)
+}
+
+#[derive(Default)]
+struct Tags {
+    any: bool,
+    strong: Vec<i64>,
+    /// The strong ones too.
+    weak: Vec<i64>,
+}
+
+impl Tags {
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        let mut values = headers.get_all(name).iter().peekable();
+        values.peek()?;
+        let mut tags = Self::default();
+        // No tag of ours contains a comma, so that what others put into theirs does no harm.
+        for tag in values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')) {
+            let tag = tag.trim();
+            tags.any |= tag == "*";
+            let (opaque, strong) = match tag.strip_prefix("W/") {
+                Some(opaque) => (opaque, false),
+                None => (tag, true),
+            };
+            if let Some(version) = version(opaque) {
+                tags.weak.push(version);
+                if strong {
+                    tags.strong.push(version);
+                }
+            }
+        }
+        Some(tags)
+    }
+}
+
+fn version(tag: &str) -> Option<i64> {
+    crate::routes::parse_id(tag.strip_prefix('"')?.strip_suffix('"')?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &HeaderName, values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn if_match_compares_strongly() {
+        for (values, accepted) in [
+            (&[][..], None),
+            (&["*"], None),
+            (&["\"3\""], Some(vec![3])),
+            (&["\"3\", \"5\"", "\"7\""], Some(vec![3, 5, 7])),
+            (&["W/\"3\""], Some(vec![])),
+            (&["3"], Some(vec![])),
+            (&["\"03\", \"a,b\""], Some(vec![])),
+        ] {
+            assert_eq!(accepted_versions(&headers(&IF_MATCH, values)), accepted, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for (values, matches) in [
+            (&[][..], false),
+            (&["*"], true),
+            (&["\"3\""], true),
+            (&["W/\"3\""], true),
+            (&["\"2\", \"3\""], true),
+            (&["\"4\""], false),
+        ] {
+            assert_eq!(none_match(&headers(&IF_NONE_MATCH, values), 3), matches, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+
+use super::Response;
+use super::response::{Body, empty};
+use crate::error::{Error, FieldError};
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    request_id: &'a str,
+    errors: &'a [FieldError],
+}
+
+/// The answer to a request that failed.
+pub fn response(error: &Error, request_id: &str) -> Response {
+    let (status, code) = error.status_and_code();
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status: status.as_u16(),
+        code,
+        detail: &error.detail(),
+        request_id,
+        errors: error.errors(),
+    };
+    let mut response = empty(status);
+    // Strings and numbers always serialize.
+    *response.body_mut() = Body::Whole(serde_json::to_vec(&problem).unwrap_or_default().into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    match error {
+        Error::Unauthorized | Error::InvalidCredentials => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Error::InvalidToken => {
+            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        Error::MethodNotAllowed { allow } => {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        _ => {}
+    }
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if error.closes_connection() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The phrase of RFC 9110, which renamed 413 and 422.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
+        StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",
+        _ => status.canonical_reason().unwrap_or("Error"),
+    }
+}

@@ -1,0 +1,204 @@
+//! The query string: every parameter known, given once and in range, or all that are not are named.
+
+use std::borrow::Cow;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::error::{Error, FieldError, Result};
+use crate::routes::parse_id;
+
+/// The longest page, in rows.
+pub const MAX_LIMIT: i64 = 1000;
+
+/// Decoded parameters. The getters take the parameters that a handler knows; [`finish`](Self::finish)
+/// refuses what is left.
+pub struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    errors: Vec<FieldError>,
+}
+
+/// What part of a list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Rows at most; None for all.
+    pub limit: Option<i64>,
+    /// Only rows with a greater id.
+    pub after: i64,
+}
+
+impl<'a> Query<'a> {
+    /// Decodes `application/x-www-form-urlencoded` pairs (WHATWG URL, section 5.1), but refuses
+    /// broken percent-encoding and what is no UTF-8.
+    pub fn parse(query: Option<&'a str>) -> Self {
+        let mut parsed = Self { pairs: Vec::new(), errors: Vec::new() };
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (decode(name), decode(value)) {
+                (Some(name), Some(value)) => parsed.pairs.push((name, value)),
+                (Some(name), None) => parsed.refuse(name, "is not percent-encoded UTF-8"),
+                (None, _) => parsed.refuse(name, "is not percent-encoded UTF-8"),
+            }
+        }
+        parsed
+    }
+
+    /// For a path that takes no parameters.
+    pub fn none(query: Option<&str>) -> Result<()> {
+        Query::parse(query).finish()
+    }
+
+    /// `limit` and `after`.
+    pub fn page(&mut self) -> Page {
+        let limit = self.take("limit").and_then(|value| {
+            let limit = parse_id(&value).filter(|limit| *limit <= MAX_LIMIT);
+            if limit.is_none() {
+                self.refuse("limit", "must be a whole number from 1 to 1000");
+            }
+            limit
+        });
+        let after = self.take("after").and_then(|value| {
+            // Before the first row is a place too.
+            let after = if value == "0" { Some(0) } else { parse_id(&value) };
+            if after.is_none() {
+                self.refuse("after", "must be an id");
+            }
+            after
+        });
+        Page { limit, after: after.unwrap_or(0) }
+    }
+
+    pub fn id(&mut self, name: &'static str) -> Option<i64> {
+        let value = self.take(name)?;
+        let id = parse_id(&value);
+        if id.is_none() {
+            self.refuse(name, "must be an id");
+        }
+        id
+    }
+
+    /// Text of `min` to `max` characters.
+    pub fn text(&mut self, name: &'static str, min: usize, max: usize) -> Option<String> {
+        let value = self.take(name)?;
+        if !(min..=max).contains(&value.chars().count()) {
+            self.refuse(name, format!("must have {min} to {max} characters"));
+            return None;
+        }
+        if value.contains('\0') {
+            self.refuse(name, "must not contain U+0000");
+            return None;
+        }
+        Some(value.into_owned())
+    }
+
+    /// One of some words, in any case.
+    pub fn choice(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
+        let value = self.take(name)?;
+        if !words.iter().any(|word| word.eq_ignore_ascii_case(&value)) {
+            self.refuse(name, format!("must be one of {}", words.join(", ")));
+            return None;
+        }
+        Some(value.into_owned())
+    }
+
+    /// Names all that is wrong: what the getters refused, and what none of them took.
+    pub fn finish(mut self) -> Result<()> {
+        for (name, _) in std::mem::take(&mut self.pairs) {
+            self.refuse(name, "is not a parameter of this path");
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Error::BadQuery(self.errors)) }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let mut found = None;
+        let mut repeated = false;
+        self.pairs.retain_mut(|(candidate, value)| {
+            let known = candidate == name;
+            if known {
+                repeated |= found.is_some();
+                found = Some(std::mem::take(value));
+            }
+            !known
+        });
+        if repeated {
+            self.refuse(name.to_owned(), "is given more than once");
+            return None;
+        }
+        found
+    }
+
+    fn refuse(&mut self, name: impl Into<String>, message: impl Into<Cow<'static, str>>) {
+        self.errors.push(FieldError::new(name, message));
+    }
+}
+
+/// The target of the next page: `limit` and `after`, then the other parameters that were given.
+pub fn next_page(
+    path: &str,
+    limit: i64,
+    after: i64,
+    others: &[(&str, Option<Cow<'_, str>>)],
+) -> String {
+    let mut target = format!("{path}?limit={limit}&after={after}");
+    for (name, value) in others {
+        if let Some(value) = value {
+            target.extend(["&", name, "="]);
+            target.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+        }
+    }
+    target
+}
+
+/// None where a `%` is not followed by two hexadecimal digits, or the bytes are no UTF-8.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let whole = text.split('%').skip(1).all(|after| {
+        after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())
+    });
+    if !whole {
+        return None;
+    }
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned().into());
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn refused(query: Query<'_>) -> Vec<String> {
+        match query.finish() {
+            Err(Error::BadQuery(errors)) => errors.into_iter().map(|error| error.field).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn values_are_decoded() {
+        let mut query = Query::parse(Some("search=a%20b+c%2B%25&limit=7&&after=3"));
+        assert_eq!(query.page(), Page { limit: Some(7), after: 3 });
+        assert_eq!(query.text("search", 0, 200).unwrap(), "a b c+%");
+        assert!(refused(query).is_empty());
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let mut query =
+            Query::parse(Some("limit=0&after=-1&x=1&search=%zz&%ff=1&gender=a&gender=b"));
+        query.page();
+        query.choice("gender", &["a", "b"]);
+        query.text("search", 0, 200);
+        let mut names = refused(query);
+        names.sort();
+        assert_eq!(names, ["%ff", "after", "gender", "limit", "search", "x"]);
+    }
+
+    #[test]
+    fn the_next_page_keeps_the_other_parameters() {
+        let others = [("search", Some("a&b %".into())), ("gender", None)];
+        assert_eq!(next_page("/p", 2, 9, &others), "/p?limit=2&after=9&search=a%26b%20%25");
+    }
+}

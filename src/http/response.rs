@@ -1,0 +1,95 @@
+//! Answers and their bodies.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use hyper::StatusCode;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use super::Response;
+use crate::error::{Error, Result};
+
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body that is whole, or comes in parts whose number is not known at the start.
+pub enum Body {
+    Whole(Bytes),
+    /// An error ends the connection without the last chunk, so that no client takes what came
+    /// before for all.
+    Parts(Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>),
+}
+
+impl Body {
+    pub fn empty() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Failed;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Parts(stream) => stream
+                .as_mut()
+                .poll_next(cx)
+                .map(|part| part.map(|part| part.map(Frame::data).map_err(|_| Failed))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Parts(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A body that broke off; why is in the log.
+#[derive(Debug)]
+pub struct Failed;
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the body broke off")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// An answer that is one JSON value.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response> {
+    // Most resources fit, so that the buffer grows at most once or twice.
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, value).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(json_bytes(status, bytes))
+}
+
+/// An answer whose JSON is written already.
+pub fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::Whole(bytes.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

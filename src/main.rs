@@ -1,0 +1,229 @@
+//! The command line: serve (the default), migrate, admin.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use healthcare_backend::app::{App, Settings, connections};
+use healthcare_backend::config::{Config, Database, Secret};
+use healthcare_backend::db::embedded::Embedded;
+use healthcare_backend::db::{Sql, migrations};
+use healthcare_backend::log;
+use healthcare_backend::server::serve;
+
+/// Exit status for settings and arguments that are wrong.
+const USAGE: u8 = 2;
+
+/// A healthcare backend: patients, doctors and who treats whom, over REST on PostgreSQL.
+#[derive(Parser)]
+#[command(name = "healthcare-backend", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve requests (the default).
+    Serve {
+        /// Print curl lines to try.
+        #[arg(long)]
+        examples: bool,
+    },
+    /// Bring the database's schema up to date and exit.
+    Migrate,
+    /// Make a user an admin, who may change every doctor.
+    Admin {
+        /// The e-mail address the user registered with.
+        email: String,
+        /// Take the right away instead.
+        #[arg(long)]
+        revoke: bool,
+    },
+}
+
+/// What went wrong, in one line for whoever started the program.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("healthcare-backend: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let _flush_at_end = log::start(config.log);
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(&arguments, &config)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("healthcare-backend: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
+    match &arguments.command {
+        None => run_server(config, false).await,
+        Some(Command::Serve { examples }) => run_server(config, *examples).await,
+        Some(Command::Migrate) => {
+            let database = Connected::join(config).await?;
+            migrations::run(database.config(), 1).await?;
+            println!("The schema is up to date.");
+            Ok(())
+        }
+        Some(Command::Admin { email, revoke }) => {
+            let database = Connected::join(config).await?;
+            migrations::run(database.config(), 1).await?;
+            set_role(&database, email, if *revoke { "user" } else { "admin" }).await
+        }
+    }
+}
+
+async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
+    // From here on these signals wait until they are asked for, so that a start comes to its end.
+    let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    let needed = connections(config.workers, config.pool_size);
+    let mut database = Connected::start(config, needed).await?;
+    let result = serve_on(&database, config, needed, stop, examples).await;
+    // Last of all, when nothing writes any more.
+    database.stop();
+    result
+}
+
+async fn serve_on(
+    database: &Connected,
+    config: &Config,
+    needed: usize,
+    stop: [Signal; 2],
+    examples: bool,
+) -> Result<(), Failure> {
+    migrations::run(database.config(), needed).await?;
+    let app = App::new(&Settings {
+        database: database.config().clone(),
+        jwt_secret: database.jwt_secret(config)?,
+        token_ttl_seconds: config.token_ttl_seconds,
+        bcrypt_cost: config.bcrypt_cost,
+        workers: config.workers,
+        pool_size: config.pool_size,
+    })
+    .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
+    let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
+        format!("cannot listen on {} port {}: {error}", config.host, config.port)
+    })?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, database = %database.place(), "listening");
+    if examples {
+        print_examples(&address.to_string(), &database.place());
+    }
+    serve(listener, Arc::new(app), stopped(stop))
+        .await
+        .map_err(|error| error.cause().unwrap_or("cannot serve").to_owned())?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn stopped([mut interrupt, mut terminate]: [Signal; 2]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), Failure> {
+    let client = migrations::connect(database.config()).await?;
+    let row = client
+        .query_opt(Sql::UsersSetRole.text(), &[&email, &role])
+        .await
+        .map_err(|_| "the role cannot be changed")?;
+    row.ok_or("no user has registered with this e-mail address")?;
+    println!("The user's role is now: {role}.");
+    Ok(())
+}
+
+/// A database that can be connected to.
+enum Connected {
+    Url(Box<tokio_postgres::Config>),
+    Embedded(Box<Embedded>),
+}
+
+impl Connected {
+    /// For the service, which runs the embedded database itself.
+    async fn start(config: &Config, connections: usize) -> Result<Self, Failure> {
+        match &config.database {
+            Database::Url(url) => Ok(Self::Url(url.clone())),
+            Database::Embedded { data_dir, postgres_bin } => {
+                let (data_dir, bin) = (data_dir.as_deref(), postgres_bin.as_deref());
+                let embedded = Embedded::start(data_dir, bin, connections).await?;
+                Ok(Self::Embedded(Box::new(embedded)))
+            }
+        }
+    }
+
+    /// For a command, which may run while the service runs.
+    async fn join(config: &Config) -> Result<Self, Failure> {
+        match &config.database {
+            Database::Url(url) => Ok(Self::Url(url.clone())),
+            Database::Embedded { data_dir, postgres_bin } => {
+                let (data_dir, bin) = (data_dir.as_deref(), postgres_bin.as_deref());
+                let embedded = Embedded::start_or_join(data_dir, bin, 1).await?;
+                Ok(Self::Embedded(Box::new(embedded)))
+            }
+        }
+    }
+
+    fn config(&self) -> &tokio_postgres::Config {
+        match self {
+            Self::Url(config) => config,
+            Self::Embedded(embedded) => embedded.config(),
+        }
+    }
+
+    /// Where the data is, without a secret.
+    fn place(&self) -> String {
+        match self {
+            Self::Url(_) => "DATABASE_URL".to_owned(),
+            Self::Embedded(embedded) => Path::display(embedded.folder()).to_string(),
+        }
+    }
+
+    fn jwt_secret(&self, config: &Config) -> Result<Secret, Failure> {
+        match (&config.jwt_secret, self) {
+            (Some(secret), _) => Ok(secret.clone()),
+            (None, Self::Embedded(embedded)) => Ok(embedded.jwt_secret()?),
+            (None, Self::Url(_)) => Err("JWT_SECRET must be set beside DATABASE_URL".into()),
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Self::Embedded(embedded) = self {
+            embedded.stop();
+        }
+    }
+}
+
+fn print_examples(address: &str, place: &str) {
+    println!(
+        r#"
+Listening on http://{address}, data in {place}. Try:
+
+curl -s http://{address}/api/auth/register -H 'content-type: application/json' -d '{{"name":"Ada","email":"ada@example.com","password":"correct horse"}}'
+TOKEN=$(curl -s http://{address}/api/auth/login -H 'content-type: application/json' -d '{{"email":"ada@example.com","password":"correct horse"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+curl -s http://{address}/api/patients -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{{"name":"Grace","age":36,"blood_group":"O+"}}'
+
+Stop with Ctrl-C.
+"#
+    );
+}

@@ -1,0 +1,28 @@
+//! Other names under which clients send some fields. They work on input only.
+
+const ALIASES: &[(&str, &str)] = &[
+    ("phone_number", "phone"),
+    ("contact", "phone"),
+    ("contact_number", "phone"),
+    ("emergency_contact", "emergency_contact_name"),
+    ("dob", "date_of_birth"),
+    ("specialty", "specialization"),
+    ("experience", "years_of_experience"),
+    ("experience_years", "years_of_experience"),
+    ("hospital_name", "hospital"),
+    ("hospital_affiliation", "hospital"),
+    ("patient", "patient_id"),
+    ("patientId", "patient_id"),
+    ("doctor", "doctor_id"),
+    ("doctorId", "doctor_id"),
+];
+
+/// The field that a name stands for: its own unless it is an alias.
+pub fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, field)| field)
+}
+
+/// The other names of a field.
+pub fn of(field: &str) -> impl Iterator<Item = &'static str> {
+    ALIASES.iter().filter(move |(_, name)| *name == field).map(|(alias, _)| *alias)
+}

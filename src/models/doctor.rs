@@ -1,0 +1,46 @@
+//! A doctor: seen by every user, changed by the one who created them or an admin.
+
+use super::input::{Field, optional, required};
+use super::rules::Rule;
+use crate::db::Timestamp;
+use crate::db::row::{Json, row};
+
+/// The longest specialization, in characters.
+pub const MAX_SPECIALIZATION: usize = 100;
+
+row! {
+    /// A row of `doctors`, and its JSON.
+    pub struct Doctor<'r> {
+        id: i64,
+        name: &'r str,
+        specialization: &'r str,
+        email: Option<&'r str>,
+        phone: Option<&'r str>,
+        license_number: Option<&'r str>,
+        years_of_experience: Option<i32>,
+        qualification: Option<&'r str>,
+        hospital: Option<&'r str>,
+        address: Option<&'r str>,
+        bio: Option<&'r str>,
+        metadata: Json<'r>,
+        created_by: i64,
+        version: i64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    }
+}
+
+/// What a client may send, in the order of the parameters of `sql/doctors/create.sql`.
+pub const FIELDS: [Field; 11] = [
+    required("name", Rule::Name { max: 200 }),
+    required("specialization", Rule::Name { max: MAX_SPECIALIZATION }),
+    optional("email", Rule::Email),
+    optional("phone", Rule::Phone),
+    optional("license_number", Rule::Text { max: 64 }),
+    optional("years_of_experience", Rule::Integer { min: 0, max: 80 }),
+    optional("qualification", Rule::Text { max: 200 }),
+    optional("hospital", Rule::Text { max: 200 }),
+    optional("address", Rule::Text { max: 500 }),
+    optional("bio", Rule::Text { max: 2000 }),
+    optional("metadata", Rule::Metadata),
+];

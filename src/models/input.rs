@@ -1,0 +1,195 @@
+//! A JSON body read by a list of fields: every bad field is named at once, by the name that was
+//! sent, and what is right comes back in the order of the list.
+
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+use super::aliases;
+use super::json::Members;
+use super::rules::{Rule, Value};
+use crate::error::{Error, FieldError, Result};
+
+/// Fields that the server sets. They are accepted and ignored, so that a resource can be sent back
+/// as it was read.
+const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
+
+/// A body with more bad fields has only so many of them named.
+const MAX_ERRORS: usize = 100;
+/// A longer unknown name is not compared with the known ones.
+const MAX_COMPARED_NAME: usize = 64;
+
+/// One field that a client may send.
+#[derive(Debug)]
+pub struct Field {
+    pub name: &'static str,
+    pub required: bool,
+    pub rule: Rule,
+}
+
+pub const fn required(name: &'static str, rule: Rule) -> Field {
+    Field { name, required: true, rule }
+}
+
+pub const fn optional(name: &'static str, rule: Rule) -> Field {
+    Field { name, required: false, rule }
+}
+
+/// Reads a body in which every required field must stand.
+pub fn read_new<'a, const N: usize>(
+    fields: &'static [Field; N],
+    body: &'a [u8],
+) -> Result<[Value<'a>; N]> {
+    read(fields, body, true)
+}
+
+/// Reads a body that may hold any of the fields; null clears an optional one.
+pub fn read_patch<'a, const N: usize>(
+    fields: &'static [Field; N],
+    body: &'a [u8],
+) -> Result<Patch<'a, N>> {
+    Ok(Patch { fields, values: read(fields, body, false)? })
+}
+
+fn read<'a, const N: usize>(
+    fields: &'static [Field; N],
+    body: &'a [u8],
+    whole: bool,
+) -> Result<[Value<'a>; N]> {
+    let Members(members) = Members::parse(body)?;
+    let mut values = [const { Value::Absent }; N];
+    let mut given = [false; N];
+    let mut server_given = [false; SERVER_FIELDS.len()];
+    let mut errors = Vec::new();
+    for (name, raw) in members {
+        if errors.len() == MAX_ERRORS {
+            break;
+        }
+        let known = aliases::canonical(&name);
+        let place =
+            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.name == known);
+        let Some(((field, value), given)) = place else {
+            let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| **f == name);
+            match server {
+                Some((_, given)) if !*given => *given = true,
+                Some(_) => errors.push(FieldError::new(name, "is given twice")),
+                None => errors.push(unknown(fields, name)),
+            }
+            continue;
+        };
+        if std::mem::replace(given, true) {
+            errors.push(twice(name, field.name));
+            continue;
+        }
+        match check(field, raw) {
+            Ok(checked) => *value = checked,
+            Err(message) => errors.push(FieldError::new(name, message)),
+        }
+    }
+    if whole && errors.len() < MAX_ERRORS {
+        let missing = fields.iter().zip(given).filter(|(field, given)| field.required && !given);
+        errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
+    }
+    if errors.is_empty() { Ok(values) } else { Err(Error::fields(errors)) }
+}
+
+fn check<'a>(field: &Field, raw: &'a RawValue) -> Result<Value<'a>, Cow<'static, str>> {
+    match raw.get() {
+        "null" if field.required => Err("must not be null".into()),
+        "null" => Ok(field.rule.null()),
+        _ => field.rule.check(raw),
+    }
+}
+
+fn twice(name: Cow<'_, str>, field: &str) -> FieldError {
+    let message = if name == field {
+        "is given twice".to_owned()
+    } else {
+        format!("is given twice: it is another name of {field}")
+    };
+    FieldError::new(name, message)
+}
+
+fn unknown(fields: &'static [Field], name: Cow<'_, str>) -> FieldError {
+    let comparable = name.len() <= MAX_COMPARED_NAME;
+    let names = fields.iter().flat_map(|field| aliases::of(field.name).chain([field.name]));
+    let nearest =
+        names.filter(|_| comparable).min_by_key(|known| strsim::damerau_levenshtein(known, &name));
+    let message = match nearest {
+        Some(nearest) => format!("is not a known field; the nearest is {nearest}").into(),
+        None => Cow::Borrowed("is not a known field"),
+    };
+    FieldError::new(name, message)
+}
+
+/// The fields that were sent, rebuilt from checked values. As JSON it is what the UPDATE statements
+/// overlay on a row.
+#[derive(Debug)]
+pub struct Patch<'a, const N: usize> {
+    fields: &'static [Field; N],
+    values: [Value<'a>; N],
+}
+
+impl<const N: usize> Serialize for Patch<'_, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (field, value) in self.fields.iter().zip(&self.values) {
+            if !value.is_absent() {
+                map.serialize_entry(field.name, value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const FIELDS: [Field; 3] = [
+        required("name", Rule::Name { max: 3 }),
+        optional("phone", Rule::Phone),
+        optional("metadata", Rule::Metadata),
+    ];
+
+    fn refused(body: &str, whole: bool) -> Vec<(String, String)> {
+        match read(&FIELDS, body.as_bytes(), whole) {
+            Err(Error::Validation { errors, .. }) => {
+                errors.into_iter().map(|error| (error.field, error.message.into_owned())).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_bad_field_is_named_at_once_by_the_name_that_was_sent() {
+        let errors = refused(r#"{"contact":"?","nmae":"x","metadata":[],"id":1,"id":2}"#, true);
+        let names: Vec<&str> = errors.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["contact", "nmae", "metadata", "id", "name"]);
+        assert!(errors[1].1.ends_with("the nearest is name"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_field_given_twice_under_any_of_its_names_is_refused() {
+        let errors = refused(r#"{"phone":"1","name":"x","phone_number":"1","name":"x"}"#, true);
+        let names: Vec<&str> = errors.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["phone_number", "name"]);
+    }
+
+    #[test]
+    fn null_clears_what_is_optional_and_only_that() {
+        let body = br#"{"phone":null,"metadata":null}"#;
+        let patch = read_patch(&FIELDS, body).unwrap();
+        assert_eq!(serde_json::to_string(&patch).unwrap(), r#"{"phone":null,"metadata":{}}"#);
+        assert_eq!(refused(r#"{"name":null}"#, false)[0].0, "name");
+    }
+
+    #[test]
+    fn the_number_of_errors_is_bounded() {
+        let body = format!("{{{}}}", vec![r#""x":1"#; 1000].join(","));
+        assert_eq!(refused(&body, true).len(), MAX_ERRORS);
+    }
+}

@@ -1,0 +1,175 @@
+//! A JSON body taken apart: an object as pairs of name and raw value, so that each field can be
+//! judged on its own and every bad one be named.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
+
+/// The members of an object in the order they were sent, repeated ones too.
+pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Reads a whole body. What is not JSON is [`Error::MalformedJson`], what is JSON but no object
+    /// is [`Error::Validation`].
+    pub fn parse(body: &'a [u8]) -> Result<Self> {
+        let Ok(text) = std::str::from_utf8(body) else {
+            return Err(Error::MalformedJson { detail: "The body is not UTF-8.".into() });
+        };
+        let members = serde_json::from_str::<Self>(text);
+        members.map_err(|error| match serde_json::from_str::<&RawValue>(text) {
+            Ok(value) if !value.get().starts_with('{') => {
+                Error::Validation { detail: "The body must be a JSON object.", errors: Vec::new() }
+            }
+            Ok(_) => Error::MalformedJson {
+                detail: "The body has a field whose name is not Unicode text.".into(),
+            },
+            Err(_) => Error::MalformedJson {
+                detail: format!(
+                    "The body is not one JSON value: line {}, column {}.",
+                    error.line(),
+                    error.column()
+                )
+                .into(),
+            },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(20);
+                while let Some(Text(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// A string that is borrowed where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrowing;
+
+        impl<'de> Visitor<'de> for Borrowing {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrowing)
+    }
+}
+
+/// A string value; None if it is none, or holds half a surrogate pair.
+pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|Text(text)| text)
+}
+
+/// What a client must know about JSON that is kept as it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// U+0000, which PostgreSQL cannot keep as text.
+    Nul,
+    /// Half of a surrogate pair, which is no Unicode text.
+    LoneSurrogate,
+    /// Arrays and objects within each other, deeper than the limit.
+    Depth,
+}
+
+/// Looks through valid JSON for what must not be kept.
+pub fn flaw(raw: &RawValue, max_depth: usize) -> Option<Flaw> {
+    let bytes = raw.get().as_bytes();
+    let mut depth = 0;
+    let mut in_string = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > max_depth {
+                    return Some(Flaw::Depth);
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            b'\\' => match code_unit(bytes, at) {
+                None => at += 1,
+                Some(0) => return Some(Flaw::Nul),
+                Some(0xD800..=0xDBFF) => {
+                    let low = bytes.get(at + 5).filter(|byte| **byte == b'\\');
+                    match low.and_then(|_| code_unit(bytes, at + 6)) {
+                        Some(0xDC00..=0xDFFF) => at += 11,
+                        _ => return Some(Flaw::LoneSurrogate),
+                    }
+                }
+                Some(0xDC00..=0xDFFF) => return Some(Flaw::LoneSurrogate),
+                Some(_) => at += 5,
+            },
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The code unit of an escape whose `uXXXX` starts at `at`; None if it is an escape of another kind.
+fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 5)?.strip_prefix(b"u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn found(json: &str) -> Option<Flaw> {
+        flaw(serde_json::from_str(json).unwrap(), 3)
+    }
+
+    #[test]
+    fn flaws_are_found_wherever_they_hide() {
+        assert_eq!(found(r#"{"a":"b","c":[1,2,{"d":null}]}"#), None);
+        assert_eq!(found(r#"{"a\u0000":1}"#), Some(Flaw::Nul));
+        assert_eq!(found(r#"["\\u0000"]"#), None);
+        assert_eq!(found(r#"["\\\u0000"]"#), Some(Flaw::Nul));
+        assert_eq!(found(r#"["\ud83d\ude00"]"#), None);
+        assert_eq!(found(r#"["\ud83d"]"#), Some(Flaw::LoneSurrogate));
+        assert_eq!(found(r#"["\ud83dx\ude00"]"#), Some(Flaw::LoneSurrogate));
+        assert_eq!(found(r#"["\ude00"]"#), Some(Flaw::LoneSurrogate));
+        assert_eq!(found("[[[[]]]]"), Some(Flaw::Depth));
+        assert_eq!(found("[[[]],[[]],[[]]]"), None);
+        assert_eq!(found(r#"["[[[[","\"[[[["]"#), None);
+    }
+}

@@ -1,0 +1,297 @@
+//! What the value of a field may be, and the value once it is checked.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+
+use bytes::BytesMut;
+use jiff::civil::{Date, date};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use super::json::{self, Flaw};
+use crate::routes::parse_id;
+
+/// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
+const MAX_EMAIL: usize = 254;
+const MAX_PHONE: usize = 32;
+/// The most text of `metadata`, in bytes.
+const MAX_METADATA: usize = 8192;
+/// The deepest nesting in `metadata`. Common readers of JSON stop at 128, and a list of doctors,
+/// which everybody reads, adds a few levels.
+const MAX_METADATA_DEPTH: usize = 100;
+/// bcrypt reads 72 bytes, the last of which is its own.
+const MAX_PASSWORD_BYTES: usize = 71;
+const MIN_PASSWORD: usize = 8;
+
+pub const GENDERS: &[&str] = &["male", "female", "other", "unknown", "m", "f"];
+const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"];
+
+/// The rule of one field. Lengths count Unicode scalar values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Text that is not of white space only.
+    Name {
+        max: usize,
+    },
+    Text {
+        max: usize,
+    },
+    /// A whole number.
+    Integer {
+        min: i32,
+        max: i32,
+    },
+    Gender,
+    BloodGroup,
+    BirthDate,
+    Phone,
+    Email,
+    Metadata,
+    /// A positive id, as a number or as a string of digits.
+    Id,
+    NewPassword,
+    /// Any text, even one that could never be right; what it is compared with decides.
+    Credential,
+}
+
+/// A checked value, as a parameter of a statement and as JSON of a patch.
+#[derive(Debug, Clone)]
+pub enum Value<'a> {
+    /// Not sent.
+    Absent,
+    Null,
+    Text(Cow<'a, str>),
+    Integer(i32),
+    Id(i64),
+    Date(Date),
+    Json(&'a RawValue),
+}
+
+type Checked<'a> = Result<Value<'a>, Cow<'static, str>>;
+
+impl Rule {
+    /// Checks a value that is not null. The error says what would be right.
+    pub fn check(self, raw: &RawValue) -> Checked<'_> {
+        match self {
+            Self::Integer { min, max } => integer(raw, min, max),
+            Self::Id => id(raw),
+            Self::Metadata => metadata(raw),
+            Self::Credential => text(raw).map(Value::Text),
+            Self::Name { .. }
+            | Self::Text { .. }
+            | Self::Gender
+            | Self::BloodGroup
+            | Self::BirthDate
+            | Self::Phone
+            | Self::Email
+            | Self::NewPassword => self.check_text(text(raw)?),
+        }
+    }
+
+    fn check_text(self, text: Cow<'_, str>) -> Checked<'_> {
+        if text.contains('\0') {
+            return Err("must not contain U+0000".into());
+        }
+        let right = match self {
+            Self::Name { max } => {
+                if text.chars().all(char::is_whitespace) {
+                    return Err("must not be blank".into());
+                }
+                length_within(&text, 1, max)?
+            }
+            Self::Text { max } => length_within(&text, 0, max)?,
+            Self::Gender => GENDERS.iter().any(|gender| gender.eq_ignore_ascii_case(&text)),
+            Self::BloodGroup => BLOOD_GROUPS.contains(&&*text),
+            Self::Phone => is_phone(&text),
+            Self::Email => is_email(&text),
+            Self::NewPassword => {
+                text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD
+            }
+            Self::BirthDate => return birth_date(&text),
+            Self::Integer { .. } | Self::Id | Self::Metadata | Self::Credential => true,
+        };
+        if right { Ok(Value::Text(text)) } else { Err(self.expectation()) }
+    }
+
+    fn expectation(self) -> Cow<'static, str> {
+        match self {
+            Self::Gender => format!("must be one of {}", GENDERS.join(", ")).into(),
+            Self::BloodGroup => format!("must be one of {}", BLOOD_GROUPS.join(", ")).into(),
+            Self::Phone => "must have 1 to 32 digits, spaces and + - ( ) . / # x".into(),
+            Self::Email => "must be an e-mail address of at most 254 characters".into(),
+            Self::NewPassword => "must have at least 8 characters and at most 71 bytes".into(),
+            _ => "is not valid".into(),
+        }
+    }
+
+    /// The PostgreSQL type of the parameter that takes the value.
+    pub fn sql_type(self) -> Type {
+        match self {
+            Self::Integer { .. } => Type::INT4,
+            Self::Id => Type::INT8,
+            Self::BirthDate => Type::DATE,
+            Self::Metadata => Type::JSON,
+            _ => Type::TEXT,
+        }
+    }
+
+    /// What null stands for: nothing, except that metadata is always an object.
+    pub fn null(self) -> Value<'static> {
+        match self {
+            Self::Metadata => serde_json::from_str("{}").map_or(Value::Absent, Value::Json),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
+    if !raw.get().starts_with('"') {
+        return Err("must be a string".into());
+    }
+    json::text(raw).ok_or_else(|| "must be Unicode text".into())
+}
+
+fn length_within(text: &str, min: usize, max: usize) -> Result<bool, Cow<'static, str>> {
+    // No text has more characters than bytes.
+    if text.len() <= max && min <= 1 && text.len() >= min {
+        return Ok(true);
+    }
+    if (min..=max).contains(&text.chars().count()) {
+        return Ok(true);
+    }
+    Err(format!("must have {min} to {max} characters").into())
+}
+
+fn integer(raw: &RawValue, min: i32, max: i32) -> Checked<'_> {
+    let digits = raw.get().trim_start_matches('-');
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must be a whole number, written without quotes, point or exponent".into());
+    }
+    match raw.get().parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+        _ => Err(format!("must be between {min} and {max}").into()),
+    }
+}
+
+fn id(raw: &RawValue) -> Checked<'_> {
+    let digits = raw.get();
+    let digits = digits.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(digits);
+    parse_id(digits).map(Value::Id).ok_or_else(|| "must be an id: a positive whole number".into())
+}
+
+fn metadata(raw: &RawValue) -> Checked<'_> {
+    if !raw.get().starts_with('{') {
+        return Err("must be an object".into());
+    }
+    if raw.get().len() > MAX_METADATA {
+        return Err("must have at most 8192 bytes of text".into());
+    }
+    match json::flaw(raw, MAX_METADATA_DEPTH) {
+        None => Ok(Value::Json(raw)),
+        Some(Flaw::Nul) => Err("must not contain U+0000".into()),
+        Some(Flaw::LoneSurrogate) => Err("must be Unicode text".into()),
+        Some(Flaw::Depth) => Err("must not be nested deeper than 100 levels".into()),
+    }
+}
+
+fn birth_date(text: &str) -> Checked<'static> {
+    const EXPECTATION: &str = "must be a date as YYYY-MM-DD, from 1850-01-01 to tomorrow (UTC)";
+    let fields = (text.get(0..4), text.get(5..7), text.get(8..10));
+    let shaped = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    let (Some(year), Some(month), Some(day), true) = (
+        fields.0.and_then(|year| year.parse().ok()),
+        fields.1.and_then(|month| month.parse().ok()),
+        fields.2.and_then(|day| day.parse().ok()),
+        shaped,
+    ) else {
+        return Err(EXPECTATION.into());
+    };
+    // Where it is tomorrow already, people are born too.
+    let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
+    match Date::new(year, month, day) {
+        Ok(born) if born >= date(1850, 1, 1) && latest.is_ok_and(|latest| born <= latest) => {
+            Ok(Value::Date(born))
+        }
+        _ => Err(EXPECTATION.into()),
+    }
+}
+
+fn is_phone(text: &str) -> bool {
+    (1..=MAX_PHONE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().x/#".contains(&byte))
+}
+
+/// The rule of WHATWG HTML, section 4.10.5.1.5: what browsers accept as an e-mail address.
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let local_byte =
+        |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= MAX_EMAIL
+        && !local.is_empty()
+        && local.bytes().all(local_byte)
+        && domain.split('.').all(label)
+}
+
+impl Value<'_> {
+    /// The text of a checked text; empty for anything else.
+    pub fn as_text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Absent | Self::Null => serializer.serialize_unit(),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Integer(number) => serializer.serialize_i32(*number),
+            Self::Id(id) => serializer.serialize_i64(*id),
+            Self::Date(date) => serializer.collect_str(date),
+            Self::Json(json) => json.serialize(serializer),
+        }
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        sql_type: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match self {
+            Self::Absent | Self::Null => Ok(IsNull::Yes),
+            Self::Text(text) => text.as_ref().to_sql(sql_type, out),
+            Self::Integer(number) => number.to_sql(sql_type, out),
+            Self::Id(id) => id.to_sql(sql_type, out),
+            Self::Date(date) => date.to_sql(sql_type, out),
+            Self::Json(json) => {
+                out.extend_from_slice(json.get().as_bytes());
+                Ok(IsNull::No)
+            }
+        }
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        matches!(*sql_type, Type::TEXT | Type::INT4 | Type::INT8 | Type::DATE | Type::JSON)
+    }
+
+    to_sql_checked!();
+}

@@ -1,0 +1,28 @@
+//! A user: somebody who logs in.
+
+use super::input::{Field, required};
+use super::rules::Rule;
+use crate::db::Timestamp;
+use crate::db::row::row;
+
+row! {
+    /// A row of `users` without its password, and its JSON.
+    pub struct User<'r> {
+        id: i64,
+        name: &'r str,
+        email: &'r str,
+        role: &'r str,
+        created_at: Timestamp,
+    }
+}
+
+/// What registering takes.
+pub const REGISTER_FIELDS: [Field; 3] = [
+    required("name", Rule::Name { max: 200 }),
+    required("email", Rule::Email),
+    required("password", Rule::NewPassword),
+];
+
+/// What logging in takes: anything, because what is wrong is not said.
+pub const LOGIN_FIELDS: [Field; 2] =
+    [required("email", Rule::Credential), required("password", Rule::Credential)];

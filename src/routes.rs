@@ -1,0 +1,113 @@
+//! The URL space: which paths exist, what each answers to, and who may come in.
+
+use hyper::Method;
+
+/// A path of the service, its id parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Live,
+    Ready,
+    Register,
+    Login,
+    Me,
+    Patients,
+    Patient(i64),
+    Doctors,
+    Doctor(i64),
+    Mappings,
+    /// `GET` reads the id as a patient's, `DELETE` as a mapping's.
+    Mapping(i64),
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Anyone,
+    User,
+}
+
+/// No path of the service has more segments.
+const MAX_SEGMENTS: usize = 3;
+
+impl Route {
+    /// Matches a path, undecoded, with or without one slash at its end.
+    pub fn parse(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let mut segments = [""; MAX_SEGMENTS];
+        let mut count = 0;
+        for segment in path.split('/') {
+            *segments.get_mut(count)? = segment;
+            count += 1;
+        }
+        Some(match segments.get(..count)? {
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            ["api", "auth", "register"] => Self::Register,
+            ["api", "auth", "login"] => Self::Login,
+            ["api", "auth", "me"] => Self::Me,
+            ["api", "patients"] => Self::Patients,
+            ["api", "patients", id] => Self::Patient(parse_id(id)?),
+            ["api", "doctors"] => Self::Doctors,
+            ["api", "doctors", id] => Self::Doctor(parse_id(id)?),
+            ["api", "mappings"] => Self::Mappings,
+            ["api", "mappings", id] => Self::Mapping(parse_id(id)?),
+            _ => return None,
+        })
+    }
+
+    /// The route's name in logs: its path without ids.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+            Self::Register => "/api/auth/register",
+            Self::Login => "/api/auth/login",
+            Self::Me => "/api/auth/me",
+            Self::Patients => "/api/patients",
+            Self::Patient(_) => "/api/patients/{id}",
+            Self::Doctors => "/api/doctors",
+            Self::Doctor(_) => "/api/doctors/{id}",
+            Self::Mappings => "/api/mappings",
+            Self::Mapping(_) => "/api/mappings/{id}",
+        }
+    }
+
+    /// The `Allow` header: exactly the methods that work (RFC 9110, section 10.2.1).
+    pub fn allow(self) -> &'static str {
+        match self {
+            Self::Live | Self::Ready | Self::Me => "GET, HEAD, OPTIONS",
+            Self::Register | Self::Login => "POST, OPTIONS",
+            Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
+            Self::Patient(_) | Self::Doctor(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
+            Self::Mapping(_) => "GET, HEAD, DELETE, OPTIONS",
+        }
+    }
+
+    pub fn allows(self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    pub fn access(self) -> Access {
+        match self {
+            Self::Live | Self::Ready | Self::Register | Self::Login => Access::Anyone,
+            Self::Me
+            | Self::Patients
+            | Self::Patient(_)
+            | Self::Doctors
+            | Self::Doctor(_)
+            | Self::Mappings
+            | Self::Mapping(_) => Access::User,
+        }
+    }
+}
+
+/// An id as paths and query parameters spell it: decimal digits of a positive 64-bit integer,
+/// without sign or leading zero.
+pub fn parse_id(text: &str) -> Option<i64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || text.starts_with('0') {
+        return None;
+    }
+    text.parse().ok()
+}

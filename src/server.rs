@@ -1,0 +1,164 @@
+//! Threads and sockets: one acceptor hands each connection to the worker that has the fewest. A
+//! worker is a thread with its own runtime, HTTP connections and database connections.
+
+mod socket;
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Worker};
+use crate::error::{Error, Result};
+use crate::service;
+use socket::Socket;
+
+/// How long a connection may take to send the head of its next request, idle time included.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long requests that run when the service stops may go on.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pause after a failed accept: most likely all file descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// hyper's buffer for the head of a request, in bytes: a target that is too long still fits, so that
+/// it gets its proper answer.
+const MAX_BUFFER: usize = 128 << 10;
+
+/// Serves until `shutdown` resolves, then lets what runs come to its end, for ten seconds at most.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let stop = CancellationToken::new();
+    let workers = (0..app.workers())
+        .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => hand_over(socket, &workers),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = &mut shutdown => break,
+        }
+    }
+    drop(listener);
+    stop.cancel();
+    // The threads end on their own time; waiting for them must not block the runtime.
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().for_each(WorkerThread::join);
+    });
+    joined.await.map_err(|error| Error::internal(error.to_string()))
+}
+
+fn hand_over(socket: TcpStream, workers: &[WorkerThread]) {
+    let idlest = workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+    let Some(worker) = idlest else { return };
+    // A socket that has failed already is simply closed.
+    if let Ok(socket) = socket.into_std() {
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        let _ = worker.sockets.send(socket);
+    }
+}
+
+/// A worker as the acceptor sees it.
+struct WorkerThread {
+    sockets: UnboundedSender<std::net::TcpStream>,
+    connections: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+impl WorkerThread {
+    fn start(index: usize, app: Arc<App>, stop: CancellationToken) -> Result<Self> {
+        let (sockets, incoming) = unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        let failed = |error: io::Error| Error::internal(format!("a worker cannot start: {error}"));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let worker = Arc::new(Worker::new(app)?);
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || runtime.block_on(work(&worker, incoming, &count, &stop)))
+            .map_err(failed)?;
+        Ok(Self { sockets, connections, thread })
+    }
+
+    fn join(self) {
+        drop(self.sockets);
+        let _ = self.thread.join();
+    }
+}
+
+async fn work(
+    worker: &Arc<Worker>,
+    mut incoming: UnboundedReceiver<std::net::TcpStream>,
+    connections: &Arc<AtomicUsize>,
+    stop: &CancellationToken,
+) {
+    loop {
+        let socket = tokio::select! {
+            socket = incoming.recv() => socket,
+            () = stop.cancelled() => None,
+        };
+        let Some(socket) = socket else { break };
+        let open = Open(Arc::clone(connections));
+        let (worker, stop) = (Arc::clone(worker), stop.clone());
+        let tasks = worker.tasks.clone();
+        tasks.spawn(async move {
+            let _open = open;
+            if let Ok(socket) = TcpStream::from_std(socket) {
+                connection(worker, socket, &stop).await;
+            }
+        });
+    }
+    worker.tasks.close();
+    if timeout(DRAIN_TIMEOUT, worker.tasks.wait()).await.is_err() {
+        tracing::warn!("requests were still running after {} s", DRAIN_TIMEOUT.as_secs());
+    }
+}
+
+/// Counts a connection as long as it lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(worker: Arc<Worker>, socket: TcpStream, stop: &CancellationToken) {
+    let service = service_fn(move |request| service::call(Arc::clone(&worker), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(MAX_BUFFER)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(Socket::new(socket)), service);
+    let mut connection = pin!(connection);
+    // How a connection ends is the client's affair; what happened to its requests is in the log.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}

@@ -1,0 +1,168 @@
+//! One request's life: id, route, access, handler, error to answer, log line.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, StatusCode, Uri};
+
+use crate::app::Worker;
+use crate::auth::User;
+use crate::error::{Error, Result};
+use crate::handlers;
+use crate::http::response::empty;
+use crate::http::{Request, Response, problem};
+use crate::routes::{Access, Route};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID: usize = 128;
+/// The longest request target, in bytes.
+const MAX_TARGET: usize = 8 << 10;
+/// The most that all headers may come to, in bytes, counted as they are sent.
+const MAX_HEADERS: usize = 24 << 10;
+/// Logged in place of a status when the client went away before its answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// Answers a request. hyper drops this when the client goes away: a read ends there, but a request
+/// that may write has a task of its own and runs to its end.
+pub async fn call(worker: Arc<Worker>, request: Request) -> Result<Response, Infallible> {
+    if request.method().is_safe() {
+        return Ok(respond(&worker, request).await);
+    }
+    let tasks = worker.tasks.clone();
+    let task = tasks.spawn(async move { respond(&worker, request).await });
+    // A task is only cancelled when the process has waited long enough for it and stops.
+    Ok(task.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)))
+}
+
+async fn respond(worker: &Worker, request: Request) -> Response {
+    let id = request_id(worker, request.headers());
+    let mut record = Record::begin(id, request.method());
+    let mut response =
+        match AssertUnwindSafe(answer(worker, &mut record, request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => record.problem(&error),
+            Err(_) => record.problem(&Error::internal("the handler panicked")),
+        };
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&record.id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    record.end(response.status());
+    response
+}
+
+/// From the head of a request to its handler, in the order in which the contract has things checked.
+async fn answer(worker: &Worker, record: &mut Record, request: Request) -> Result<Response> {
+    check_sizes(request.uri(), request.headers())?;
+    let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
+    record.route = route.label();
+    if !route.allows(request.method()) {
+        return Err(Error::MethodNotAllowed { allow: route.allow() });
+    }
+    if request.method() == Method::OPTIONS {
+        let mut response = empty(StatusCode::NO_CONTENT);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+        return Ok(response);
+    }
+    match route.access() {
+        Access::Anyone => handlers::public(worker, route, request).await,
+        Access::User => {
+            let user = User::authenticate(&worker.app.keys, request.headers())?;
+            record.user = Some(user.id());
+            handlers::private(worker, route, user, request).await
+        }
+    }
+}
+
+fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<()> {
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        return Err(Error::UriTooLong);
+    }
+    // Each header is sent as `name: value` and a line end.
+    let size: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if size > MAX_HEADERS {
+        return Err(Error::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// The client's id, if it is one that can stand in a log; else a new one.
+fn request_id(worker: &Worker, headers: &HeaderMap) -> String {
+    match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        Some(id)
+            if (1..=MAX_REQUEST_ID).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            id.to_owned()
+        }
+        _ => worker.app.request_ids.next(),
+    }
+}
+
+/// The one line that a request leaves in the log. It names the route, never the path or the query.
+struct Record {
+    id: String,
+    method: &'static str,
+    route: &'static str,
+    user: Option<i64>,
+    started: Instant,
+    ended: bool,
+}
+
+impl Record {
+    fn begin(id: String, method: &Method) -> Self {
+        let started = Instant::now();
+        Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
+    }
+
+    /// The answer for an error, which is logged with its cause if it is ours.
+    fn problem(&self, error: &Error) -> Response {
+        if let Some(cause) = error.cause() {
+            let code = error.status_and_code().1;
+            tracing::error!(id = self.id, route = self.route, code, cause, "request failed");
+        }
+        problem::response(error, &self.id)
+    }
+
+    fn end(mut self, status: StatusCode) {
+        self.ended = true;
+        self.log(status.as_u16());
+    }
+
+    fn log(&self, status: u16) {
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let Self { id, method, route, user, .. } = self;
+        tracing::info!(id, method, route, status, us, user, "request");
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.log(CLIENT_LEFT);
+        }
+    }
+}
+
+/// A method of our own is whatever a client makes of it, and stays out of the log.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
