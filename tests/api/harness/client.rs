@@ -1,0 +1,200 @@
+//! A client over real sockets. Every answer it gets is checked for what every answer must hold.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Everything the service may send.
+const HEADERS: [&str; 15] = [
+    "allow",
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "link",
+    "location",
+    "retry-after",
+    "transfer-encoding",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-request-id",
+];
+
+/// What an error consists of.
+const PROBLEM: [&str; 7] = ["type", "title", "status", "code", "detail", "request_id", "errors"];
+
+#[derive(Clone)]
+pub struct Client {
+    address: SocketAddr,
+    token: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, token: None, headers: HeaderMap::new() }
+    }
+
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap()
+    }
+
+    /// With a header more in every request.
+    pub fn with(&self, name: &'static str, value: &str) -> Self {
+        let mut client = self.clone();
+        let value = HeaderValue::from_str(value).unwrap();
+        client.headers.append(HeaderName::from_static(name), value);
+        client
+    }
+
+    pub async fn get(&self, target: &str) -> Answer {
+        self.send(Method::GET, target, None).await
+    }
+
+    pub async fn delete(&self, target: &str) -> Answer {
+        self.send(Method::DELETE, target, None).await
+    }
+
+    pub async fn post(&self, target: &str, body: &Value) -> Answer {
+        self.send(Method::POST, target, Some(body.to_string().into())).await
+    }
+
+    pub async fn put(&self, target: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, target, Some(body.to_string().into())).await
+    }
+
+    pub async fn patch(&self, target: &str, body: &Value) -> Answer {
+        self.send(Method::PATCH, target, Some(body.to_string().into())).await
+    }
+
+    /// A body goes as JSON unless the client has a content type of its own.
+    pub async fn send(&self, method: Method, target: &str, body: Option<Bytes>) -> Answer {
+        let mut request = Request::builder().method(&method).uri(target);
+        let headers = request.headers_mut().unwrap();
+        headers.insert("host", HeaderValue::from_str(&self.address.to_string()).unwrap());
+        headers.extend(self.headers.clone());
+        if let Some(token) = &self.token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            headers.insert(AUTHORIZATION, value);
+        }
+        if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).unwrap();
+        let answer = self.exchange(request).await;
+        answer.check(&method);
+        answer
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
+        let target = format!("{} {}", request.method(), request.uri());
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { target, status: head.status, headers: head.headers, body }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    target: String,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The answer, if it has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        self
+    }
+
+    /// The answer, if it is this error.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.json()["code"], code, "{answer:?}");
+        answer
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The id of the resource in the body.
+    #[track_caller]
+    pub fn id(&self) -> i64 {
+        self.json()["id"].as_i64().unwrap()
+    }
+
+    /// The names that an error puts at fault.
+    #[track_caller]
+    pub fn bad_fields(&self) -> Vec<String> {
+        let json = self.json();
+        let errors = json["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The target that `Link` names as the next page.
+    pub fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        Some(target.unwrap().to_owned())
+    }
+
+    #[track_caller]
+    fn check(&self, method: &Method) {
+        for name in self.headers.keys() {
+            assert!(HEADERS.contains(&name.as_str()), "{name} in {self:?}");
+        }
+        let id = self.header("x-request-id").unwrap();
+        assert!((1..=128).contains(&id.len()), "{self:?}");
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
+        assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{self:?}");
+        assert_ne!(self.status, 500, "{self:?}");
+        if method == Method::HEAD || [204, 304].contains(&self.status.as_u16()) {
+            assert!(self.body.is_empty(), "{self:?}");
+            return;
+        }
+        let value = self.json();
+        if self.status.is_success() {
+            assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+            return;
+        }
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let members: Vec<&String> = value.as_object().unwrap().keys().collect();
+        let mut expected = PROBLEM;
+        expected.sort_unstable();
+        assert_eq!(members, expected, "{self:?}");
+        assert_eq!(value["request_id"], id, "{self:?}");
+        assert_eq!(value["status"], self.status.as_u16(), "{self:?}");
+        assert_eq!(self.status == 401, self.header("www-authenticate").is_some(), "{self:?}");
+        assert_eq!(self.status == 405, self.header("allow").is_some(), "{self:?}");
+        assert!(self.status != 503 || self.header("retry-after").is_some(), "{self:?}");
+    }
+}

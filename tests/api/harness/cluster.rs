@@ -1,0 +1,87 @@
+//! One PostgreSQL for the run of the test binary, stopped and removed when the binary ends in
+//! whatever way.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use healthcare_backend::db::embedded::programs::Programs;
+
+/// The server ends when its standard input does: also when the tests are killed.
+const WATCH: &str = r#"
+"$1" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c max_connections=400 \
+    -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum=off \
+    > "$2/log" 2>&1 &
+server=$!
+read -r _
+kill -QUIT $server
+wait $server
+rm -rf "$2"
+"#;
+
+pub struct Cluster {
+    folder: PathBuf,
+    _stdin: ChildStdin,
+}
+
+/// The cluster of this run, started by whoever comes first.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let programs = Programs::find(None, None).unwrap();
+        let folder = std::env::temp_dir().join(format!("healthcare-test-{}", random()));
+        fs::create_dir(&folder).unwrap();
+        if let Some(user) = programs.user() {
+            chown(&folder, Some(user.uid), Some(user.gid)).unwrap();
+        }
+        let made = programs
+            .command("initdb")
+            .arg("--pgdata")
+            .arg(folder.join("data"))
+            .args(["--username=postgres", "--auth=trust", "--no-sync"])
+            .args(["--encoding=UTF8", "--locale=C.UTF-8"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+        let mut watch = Command::new("/bin/sh");
+        watch.args(["-c", WATCH, "sh"]).arg(programs.command("postgres").get_program());
+        watch.arg(&folder).stdin(Stdio::piped()).current_dir("/").process_group(0);
+        if let Some(user) = programs.user() {
+            watch.uid(user.uid).gid(user.gid);
+        }
+        let stdin = watch.spawn().unwrap().stdin.take().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_ready(&folder) {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start");
+            sleep(Duration::from_millis(20));
+        }
+        Self { folder, _stdin: stdin }
+    }
+
+    /// How to connect to a database as a role.
+    pub fn config(&self, user: &str, database: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(&self.folder).user(user).dbname(database);
+        config
+    }
+}
+
+fn is_ready(folder: &Path) -> bool {
+    let notes = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
+    notes.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+}
+
+/// Something that is new in this run and in every other.
+pub fn random() -> String {
+    format!("{:016x}", getrandom::u64().unwrap())
+}

@@ -1,0 +1,92 @@
+//! A fresh database for one test, copied from a template that the product's own code has migrated.
+
+use std::thread;
+
+use healthcare_backend::db::migrations;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::cluster::{cluster, random};
+
+/// As in production, the service's role owns its database and is no superuser.
+const ROLE: &str = "healthcare";
+const TEMPLATE: &str = "healthcare_template";
+
+/// A database that goes when this does.
+pub struct TestDb {
+    name: String,
+}
+
+impl TestDb {
+    /// A database with the newest schema and no rows.
+    pub async fn new() -> Self {
+        static MIGRATED: OnceCell<()> = OnceCell::const_new();
+        MIGRATED
+            .get_or_init(|| async {
+                let admin = superuser("postgres").await;
+                admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN")).await.unwrap();
+                create(TEMPLATE, "template0").await;
+                migrations::run(&cluster().config(ROLE, TEMPLATE), 1).await.unwrap();
+            })
+            .await;
+        Self::copy_of(TEMPLATE).await
+    }
+
+    /// A database without any schema.
+    pub async fn empty() -> Self {
+        drop(Self::new().await);
+        Self::copy_of("template0").await
+    }
+
+    async fn copy_of(template: &str) -> Self {
+        let name = format!("test_{}", random());
+        create(&name, template).await;
+        Self { name }
+    }
+
+    /// How the service connects.
+    pub fn config(&self) -> Config {
+        cluster().config(ROLE, &self.name)
+    }
+
+    /// A connection with the service's rights.
+    pub async fn connect(&self) -> Client {
+        connect(&self.config()).await
+    }
+
+    /// A connection that may do everything.
+    pub async fn connect_as_superuser(&self) -> Client {
+        superuser(&self.name).await
+    }
+}
+
+impl Drop for TestDb {
+    fn drop(&mut self) {
+        let name = self.name.clone();
+        // A runtime of its own: that of the test may be ending.
+        let dropping = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+                superuser("postgres").await.batch_execute(&sql).await.unwrap();
+            });
+        });
+        dropping.join().unwrap();
+    }
+}
+
+async fn create(name: &str, template: &str) {
+    // Copying files is faster than writing them to the log, which nothing here needs.
+    let sql = format!("CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template} STRATEGY FILE_COPY");
+    superuser("postgres").await.batch_execute(&sql).await.unwrap();
+}
+
+async fn superuser(database: &str) -> Client {
+    connect(&cluster().config("postgres", database)).await
+}
+
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}

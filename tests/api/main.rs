@@ -1,0 +1,5 @@
+//! The service's tests, from outside: real sockets, real PostgreSQL, nothing to start by hand.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+mod patients;
