@@ -1,4 +1,40 @@
-//! A healthcare backend on hyper and PostgreSQL.
+//! A healthcare backend: people register and log in, keep records of patients and doctors, and
+//! assign doctors to patients, over a REST API on PostgreSQL.
+//!
+//! # A request's way
+//!
+//! The modules in the order in which a request meets them. Dependencies point one way, down this
+//! list; a lower module never knows an upper one.
+//!
+//! - [`server`] has the threads and the sockets. One acceptor hands each connection to the worker
+//!   with the fewest; a worker is a thread with its own runtime, HTTP connections and database
+//!   connections. When the service stops, it lets what runs come to its end.
+//! - [`service`] is one request's life: its id, its route, who may come in, its handler, an error
+//!   turned into an answer, its line in the log.
+//! - [`routes`] is the URL space. A path becomes a [`Route`](routes::Route), which knows its name,
+//!   its methods and who may use it.
+//! - [`auth`] tells who is asking. Only a verified token makes a [`User`](auth::User), and every
+//!   handler of something private takes one.
+//! - [`handlers`] has one file a resource. Its [`mod`](handlers) is the table of contents: which
+//!   function answers which route and method. A handler reads the request, runs one statement and
+//!   writes the answer.
+//! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems.
+//! - [`models`] says for each resource which columns it is read from, which fields a client may send
+//!   and what is right for each.
+//! - [`db`] is PostgreSQL: the pool, the statements under `sql/`, rows, errors, migrations, and the
+//!   embedded server.
+//!
+//! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
+//! way to fail, with its code) and [`log`]. `src/main.rs` is the command line.
+//!
+//! # What always holds
+//!
+//! - The owner is part of the SQL. What is not yours and what is not there are the same empty result.
+//! - A request is one statement, and so one transaction: it is done or not.
+//! - A write that has started runs to its end, whether or not its client waits.
+//! - No wait is without a timeout, and no input without a bound.
+//! - What a client sent, and what a row holds, is never logged: not in an error's cause either.
+
 pub mod app;
 pub mod auth;
 pub mod config;
