@@ -7,7 +7,7 @@
 pub mod cluster;
 pub mod folder;
 pub mod programs;
-mod supervisor;
+pub mod supervisor;
 
 use std::path::Path;
 use std::str::FromStr;
