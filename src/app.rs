@@ -1,60 +1,59 @@
 //! What every request shares, and what the requests of one worker share.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::task::TaskTracker;
 
 use crate::auth::password::Passwords;
+use crate::auth::refresh::RefreshKeys;
+use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::db::Pool;
 use crate::error::{Error, Result};
 
-/// Database connections beside the pools: one for migrations at start, one for the command line.
+/// Database connections of what runs beside the requests.
+const BACKGROUND_CONNECTIONS: usize = 2;
+/// Database connections left over: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
-
-/// What [`App::new`] needs to know.
-pub struct Settings {
-    pub database: tokio_postgres::Config,
-    pub jwt_secret: Secret,
-    pub token_ttl_seconds: u32,
-    pub bcrypt_cost: u32,
-    pub workers: usize,
-    pub pool_size: usize,
-}
 
 /// Shared by all workers.
 pub struct App {
     pub keys: Keys,
+    pub refresh_keys: RefreshKeys,
+    pub ended_sessions: EndedSessions,
     pub passwords: Passwords,
     pub request_ids: RequestIds,
+    pub config: Config,
     database: tokio_postgres::Config,
-    workers: usize,
-    pool_size: usize,
 }
 
 impl App {
-    pub fn new(settings: &Settings) -> Result<Self> {
+    /// `secret` signs tokens; it and the database may be others than those that the settings name,
+    /// which leave both to the embedded database.
+    pub fn new(config: Config, database: tokio_postgres::Config, secret: &Secret) -> Result<Self> {
+        let previous = config.jwt_secret_previous.as_ref();
         Ok(Self {
-            keys: Keys::new(&settings.jwt_secret, settings.token_ttl_seconds),
-            passwords: Passwords::start(settings.bcrypt_cost)?,
+            keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
+            refresh_keys: RefreshKeys::new(secret, previous),
+            ended_sessions: EndedSessions::new(config.token_ttl_seconds),
+            passwords: Passwords::start(config.bcrypt_cost)?,
             request_ids: RequestIds::new()?,
-            database: settings.database.clone(),
-            workers: settings.workers,
-            pool_size: settings.pool_size,
+            config,
+            database,
         })
     }
 
-    pub fn workers(&self) -> usize {
-        self.workers
+    /// Connections of its own for what runs beside the requests.
+    pub fn background_pool(&self) -> Result<Pool> {
+        Pool::new(&self.database, BACKGROUND_CONNECTIONS)
     }
 }
 
 /// Connections that a process with these settings uses at most.
 pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * pool_share(workers, pool_size) + SPARE_CONNECTIONS
+    workers * pool_share(workers, pool_size) + BACKGROUND_CONNECTIONS + SPARE_CONNECTIONS
 }
 
 fn pool_share(workers: usize, pool_size: usize) -> usize {
@@ -71,13 +70,11 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
-        let pool = Pool::new(&app.database, pool_share(app.workers, app.pool_size))?;
+        let Config { workers, pool_size, .. } = app.config;
+        let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
         Ok(Self { app, pool, tasks: TaskTracker::new() })
     }
 }
-
-/// The address a request came from.
-pub type Peer = IpAddr;
 
 /// New request ids: random for each process, counted within it.
 pub struct RequestIds {

@@ -2,23 +2,29 @@
 //!
 //! Values of secrets and addresses never reach an error message; the variable's name does.
 
+mod values;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
+use values::{address, database_url, log_level, number, secret, trusted_proxies};
+
+use crate::auth::throttle::{Throttle, TrustedProxies};
 
 /// The shortest key for HS256 (RFC 7518, section 3.2), in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
 /// Where `DATA_DIR` lies if it is not set, relative to the working directory.
 pub const DEFAULT_DATA_DIR: &str = "./data";
+
+/// In seconds.
+const DAY: i32 = 24 * 60 * 60;
 
 /// The settings as they are spelled. `.env.example` lists them in this order.
 #[derive(Deserialize)]
@@ -29,23 +35,35 @@ struct Variables {
     host: Option<String>,
     port: Option<String>,
     jwt_secret: Option<String>,
+    jwt_secret_previous: Option<String>,
     token_ttl_seconds: Option<String>,
+    session_idle_seconds: Option<String>,
+    session_max_seconds: Option<String>,
     bcrypt_cost: Option<String>,
+    login_failures_per_address: Option<String>,
+    login_failures_total: Option<String>,
+    trusted_proxies: Option<String>,
     workers: Option<String>,
     pool_size: Option<String>,
     log: Option<String>,
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 17] = [
     "DATABASE_URL",
     "DATA_DIR",
     "POSTGRES_BIN",
     "HOST",
     "PORT",
     "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
     "TOKEN_TTL_SECONDS",
+    "SESSION_IDLE_SECONDS",
+    "SESSION_MAX_SECONDS",
     "BCRYPT_COST",
+    "LOGIN_FAILURES_PER_ADDRESS",
+    "LOGIN_FAILURES_TOTAL",
+    "TRUSTED_PROXIES",
     "WORKERS",
     "POOL_SIZE",
     "LOG",
@@ -59,9 +77,17 @@ pub struct Config {
     pub port: u16,
     /// Absent only beside [`Database::Embedded`], which keeps a secret of its own.
     pub jwt_secret: Option<Secret>,
+    /// A secret that was replaced, whose tokens are still good.
+    pub jwt_secret_previous: Option<Secret>,
     /// How long an access token lives.
     pub token_ttl_seconds: u32,
+    /// How long a refresh token lives.
+    pub session_idle_seconds: i32,
+    /// How long a session lives, however often it is refreshed.
+    pub session_max_seconds: i32,
     pub bcrypt_cost: u32,
+    pub throttle: Throttle,
+    pub trusted_proxies: TrustedProxies,
     pub workers: usize,
     /// Database connections of the whole process, shared out to the workers.
     pub pool_size: usize,
@@ -133,28 +159,50 @@ impl Config {
                 postgres_bin: raw.postgres_bin.map(PathBuf::from),
             },
         };
-        let jwt_secret = match (raw.jwt_secret, &database) {
-            (Some(secret), _) => match Secret::new(secret) {
-                Some(secret) => Some(secret),
-                None => return wrong("JWT_SECRET must have 32 bytes or more"),
-            },
-            (None, Database::Embedded { .. }) => None,
-            (None, Database::Url(_)) => {
-                return wrong("JWT_SECRET must be set beside DATABASE_URL (32 bytes or more)");
-            }
-        };
+        let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
+        if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
+            return wrong("JWT_SECRET must be set beside DATABASE_URL (32 bytes or more)");
+        }
         Ok(Self {
             database,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
             jwt_secret,
+            jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(
                 "TOKEN_TTL_SECONDS",
                 raw.token_ttl_seconds,
                 3600,
                 1..=86_400,
             )?,
+            session_idle_seconds: number(
+                "SESSION_IDLE_SECONDS",
+                raw.session_idle_seconds,
+                7 * DAY,
+                1..=365 * DAY,
+            )?,
+            session_max_seconds: number(
+                "SESSION_MAX_SECONDS",
+                raw.session_max_seconds,
+                30 * DAY,
+                1..=365 * DAY,
+            )?,
             bcrypt_cost: number("BCRYPT_COST", raw.bcrypt_cost, 12, 4..=14)?,
+            throttle: Throttle {
+                per_address: number(
+                    "LOGIN_FAILURES_PER_ADDRESS",
+                    raw.login_failures_per_address,
+                    10,
+                    0..=1_000_000,
+                )?,
+                total: number(
+                    "LOGIN_FAILURES_TOTAL",
+                    raw.login_failures_total,
+                    100,
+                    0..=1_000_000,
+                )?,
+            },
+            trusted_proxies: trusted_proxies(raw.trusted_proxies.as_deref())?,
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 16, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
@@ -189,62 +237,6 @@ fn utf8(
         }
     }
     Ok(pairs)
-}
-
-fn database_url(url: &str) -> Result<tokio_postgres::Config, ConfigError> {
-    let Ok(config) = tokio_postgres::Config::from_str(url) else {
-        return wrong(
-            "DATABASE_URL is not a connection string; \
-             one looks like postgres://user:password@host:5432/database",
-        );
-    };
-    if config.get_hosts().is_empty() {
-        return wrong("DATABASE_URL names no host");
-    }
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        return wrong("DATABASE_URL asks for TLS (sslmode), which is not supported yet");
-    }
-    Ok(config)
-}
-
-fn number<T>(
-    name: &str,
-    value: Option<String>,
-    default: T,
-    range: RangeInclusive<T>,
-) -> Result<T, ConfigError>
-where
-    T: FromStr + PartialOrd + fmt::Display,
-{
-    let Some(value) = value else { return Ok(default) };
-    match value.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => wrong(format!(
-            "{name} must be a whole number from {} to {}",
-            range.start(),
-            range.end()
-        )),
-    }
-}
-
-fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpAddr, ConfigError> {
-    let Some(value) = value else { return Ok(default) };
-    match value.parse() {
-        Ok(address) => Ok(address),
-        Err(_) => wrong(format!("{name} must be an IP address, for example 127.0.0.1 or ::")),
-    }
-}
-
-fn log_level(value: Option<&str>) -> Result<LevelFilter, ConfigError> {
-    match value {
-        None | Some("info") => Ok(LevelFilter::INFO),
-        Some("off") => Ok(LevelFilter::OFF),
-        Some("error") => Ok(LevelFilter::ERROR),
-        Some("warn") => Ok(LevelFilter::WARN),
-        Some("debug") => Ok(LevelFilter::DEBUG),
-        Some("trace") => Ok(LevelFilter::TRACE),
-        Some(_) => wrong("LOG must be off, error, warn, info, debug or trace"),
-    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
+    /// Too many failed logins to one account.
+    TooManyAttempts {
+        retry_after: u32,
+    },
     /// This instance has as much to do as it can finish in time.
     Overloaded {
         retry_after: u32,
@@ -105,6 +109,7 @@ impl Error {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::DatabaseUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
@@ -141,6 +146,7 @@ impl Error {
             }
             Self::UriTooLong => "The request target may have 8192 bytes at most.",
             Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
+            Self::TooManyAttempts { .. } => "Too many failed logins. Try again later.",
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
@@ -168,7 +174,9 @@ impl Error {
     /// Seconds after which another try makes sense.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
+                Some(*retry_after)
+            }
             Self::DatabaseUnavailable { .. } => Some(1),
             _ => None,
         }

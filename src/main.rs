@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use healthcare_backend::app::{App, Settings, connections};
+use healthcare_backend::app::{App, connections};
 use healthcare_backend::config::{Config, Database, Secret};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::{Sql, migrations};
@@ -110,15 +110,9 @@ async fn serve_on(
     examples: bool,
 ) -> Result<(), Failure> {
     migrations::run(database.config(), needed).await?;
-    let app = App::new(&Settings {
-        database: database.config().clone(),
-        jwt_secret: database.jwt_secret(config)?,
-        token_ttl_seconds: config.token_ttl_seconds,
-        bcrypt_cost: config.bcrypt_cost,
-        workers: config.workers,
-        pool_size: config.pool_size,
-    })
-    .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
+    let secret = database.jwt_secret(config)?;
+    let app = App::new(config.clone(), database.config().clone(), &secret)
+        .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
     let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
     })?;

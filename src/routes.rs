@@ -9,7 +9,10 @@ pub enum Route {
     Ready,
     Register,
     Login,
+    Refresh,
+    Logout,
     Me,
+    Password,
     Patients,
     Patient(i64),
     Doctors,
@@ -45,7 +48,10 @@ impl Route {
             ["health", "ready"] => Self::Ready,
             ["api", "auth", "register"] => Self::Register,
             ["api", "auth", "login"] => Self::Login,
+            ["api", "auth", "refresh"] => Self::Refresh,
+            ["api", "auth", "logout"] => Self::Logout,
             ["api", "auth", "me"] => Self::Me,
+            ["api", "auth", "password"] => Self::Password,
             ["api", "patients"] => Self::Patients,
             ["api", "patients", id] => Self::Patient(parse_id(id)?),
             ["api", "doctors"] => Self::Doctors,
@@ -63,7 +69,10 @@ impl Route {
             Self::Ready => "/health/ready",
             Self::Register => "/api/auth/register",
             Self::Login => "/api/auth/login",
+            Self::Refresh => "/api/auth/refresh",
+            Self::Logout => "/api/auth/logout",
             Self::Me => "/api/auth/me",
+            Self::Password => "/api/auth/password",
             Self::Patients => "/api/patients",
             Self::Patient(_) => "/api/patients/{id}",
             Self::Doctors => "/api/doctors",
@@ -77,7 +86,8 @@ impl Route {
     pub fn allow(self) -> &'static str {
         match self {
             Self::Live | Self::Ready | Self::Me => "GET, HEAD, OPTIONS",
-            Self::Register | Self::Login => "POST, OPTIONS",
+            Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
+            Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
             Self::Patient(_) | Self::Doctor(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
             Self::Mapping(_) => "GET, HEAD, DELETE, OPTIONS",
@@ -90,8 +100,12 @@ impl Route {
 
     pub fn access(self) -> Access {
         match self {
-            Self::Live | Self::Ready | Self::Register | Self::Login => Access::Anyone,
-            Self::Me
+            Self::Live | Self::Ready | Self::Register | Self::Login | Self::Refresh => {
+                Access::Anyone
+            }
+            Self::Logout
+            | Self::Me
+            | Self::Password
             | Self::Patients
             | Self::Patient(_)
             | Self::Doctors

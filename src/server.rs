@@ -5,6 +5,7 @@ mod socket;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Worker};
+use crate::auth::session;
 use crate::error::{Error, Result};
 use crate::service;
 use socket::Socket;
@@ -41,14 +43,23 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let stop = CancellationToken::new();
-    let workers = (0..app.workers())
+    let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
-    let mut shutdown = pin!(shutdown);
+    let pool = app.background_pool()?;
+    let background = async {
+        tokio::join!(
+            session::watch(&app.ended_sessions, &pool),
+            session::sweep(&app.ended_sessions, &pool)
+        )
+    };
+    let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
+            biased;
+            _ = &mut background => {}
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => hand_over(socket, &workers),
+                Ok((socket, peer)) => hand_over(socket, peer.ip(), &workers),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -66,19 +77,22 @@ pub async fn serve(
     joined.await.map_err(|error| Error::internal(error.to_string()))
 }
 
-fn hand_over(socket: TcpStream, workers: &[WorkerThread]) {
+fn hand_over(socket: TcpStream, peer: IpAddr, workers: &[WorkerThread]) {
     let idlest = workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
     let Some(worker) = idlest else { return };
     // A socket that has failed already is simply closed.
     if let Ok(socket) = socket.into_std() {
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        let _ = worker.sockets.send(socket);
+        let _ = worker.sockets.send((socket, peer));
     }
 }
 
+/// A new connection, on its way to a runtime of its own, and whom it is with.
+type Accepted = (std::net::TcpStream, IpAddr);
+
 /// A worker as the acceptor sees it.
 struct WorkerThread {
-    sockets: UnboundedSender<std::net::TcpStream>,
+    sockets: UnboundedSender<Accepted>,
     connections: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -107,23 +121,23 @@ impl WorkerThread {
 
 async fn work(
     worker: &Arc<Worker>,
-    mut incoming: UnboundedReceiver<std::net::TcpStream>,
+    mut incoming: UnboundedReceiver<Accepted>,
     connections: &Arc<AtomicUsize>,
     stop: &CancellationToken,
 ) {
     loop {
-        let socket = tokio::select! {
-            socket = incoming.recv() => socket,
+        let accepted = tokio::select! {
+            accepted = incoming.recv() => accepted,
             () = stop.cancelled() => None,
         };
-        let Some(socket) = socket else { break };
+        let Some((socket, peer)) = accepted else { break };
         let open = Open(Arc::clone(connections));
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
             let _open = open;
             if let Ok(socket) = TcpStream::from_std(socket) {
-                connection(worker, socket, &stop).await;
+                connection(worker, socket, peer, &stop).await;
             }
         });
     }
@@ -143,8 +157,13 @@ impl Drop for Open {
 }
 
 /// Serves one connection to its end.
-async fn connection(worker: Arc<Worker>, socket: TcpStream, stop: &CancellationToken) {
-    let service = service_fn(move |request| service::call(Arc::clone(&worker), request));
+async fn connection(
+    worker: Arc<Worker>,
+    socket: TcpStream,
+    peer: IpAddr,
+    stop: &CancellationToken,
+) {
+    let service = service_fn(move |request| service::call(Arc::clone(&worker), peer, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)

@@ -1,6 +1,7 @@
 //! One request's life: id, route, access, handler, error to answer, log line.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode, Uri};
 
-use crate::app::Worker;
+use crate::app::{App, Worker};
 use crate::auth::User;
 use crate::error::{Error, Result};
 use crate::handlers;
@@ -30,21 +31,25 @@ const CLIENT_LEFT: u16 = 499;
 
 /// Answers a request. hyper drops this when the client goes away: a read ends there, but a request
 /// that may write has a task of its own and runs to its end.
-pub async fn call(worker: Arc<Worker>, request: Request) -> Result<Response, Infallible> {
+pub async fn call(
+    worker: Arc<Worker>,
+    peer: IpAddr,
+    request: Request,
+) -> Result<Response, Infallible> {
     if request.method().is_safe() {
-        return Ok(respond(&worker, request).await);
+        return Ok(respond(&worker, peer, request).await);
     }
     let tasks = worker.tasks.clone();
-    let task = tasks.spawn(async move { respond(&worker, request).await });
+    let task = tasks.spawn(async move { respond(&worker, peer, request).await });
     // A task is only cancelled when the process has waited long enough for it and stops.
     Ok(task.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)))
 }
 
-async fn respond(worker: &Worker, request: Request) -> Response {
+async fn respond(worker: &Worker, peer: IpAddr, request: Request) -> Response {
     let id = request_id(worker, request.headers());
     let mut record = Record::begin(id, request.method());
     let mut response =
-        match AssertUnwindSafe(answer(worker, &mut record, request)).catch_unwind().await {
+        match AssertUnwindSafe(answer(worker, peer, &mut record, request)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => record.problem(&error),
             Err(_) => record.problem(&Error::internal("the handler panicked")),
@@ -60,7 +65,12 @@ async fn respond(worker: &Worker, request: Request) -> Response {
 }
 
 /// From the head of a request to its handler, in the order in which the contract has things checked.
-async fn answer(worker: &Worker, record: &mut Record, request: Request) -> Result<Response> {
+async fn answer(
+    worker: &Worker,
+    peer: IpAddr,
+    record: &mut Record,
+    request: Request,
+) -> Result<Response> {
     check_sizes(request.uri(), request.headers())?;
     let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
     record.route = route.label();
@@ -73,9 +83,11 @@ async fn answer(worker: &Worker, record: &mut Record, request: Request) -> Resul
         return Ok(response);
     }
     match route.access() {
-        Access::Anyone => handlers::public(worker, route, request).await,
+        Access::Anyone => handlers::public(worker, route, peer, request).await,
         Access::User => {
-            let user = User::authenticate(&worker.app.keys, request.headers())?;
+            let App { keys, ended_sessions, .. } = &*worker.app;
+            let headers = request.headers();
+            let user = User::authenticate(keys, ended_sessions, &worker.pool, headers).await?;
             record.user = Some(user.id());
             handlers::private(worker, route, user, request).await
         }

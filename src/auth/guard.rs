@@ -2,34 +2,50 @@
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
-use super::token::Keys;
+use super::session::{EndedSessions, Standing};
+use super::token::{Keys, Verified};
+use crate::db::{Pool, Sql};
 use crate::error::{Error, Result};
 
-/// Somebody whose token was verified. Nothing else can make one, so that a handler that takes a
-/// `User` cannot be reached without a token.
+/// Somebody whose token was verified and whose session has not ended. Nothing else can make one, so
+/// that a handler that takes a `User` cannot be reached without a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
-    id: i64,
+    verified: Verified,
 }
 
 impl User {
-    /// Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case).
-    pub fn authenticate(keys: &Keys, headers: &HeaderMap) -> Result<Self> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = values.next().ok_or(Error::Unauthorized)?;
-        if values.next().is_some() {
-            return Err(Error::BadRequest("There must be one Authorization header."));
-        }
+    /// Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case). The
+    /// database is only asked when this instance cannot know whether the session has ended.
+    pub async fn authenticate(
+        keys: &Keys,
+        ended: &EndedSessions,
+        pool: &Pool,
+        headers: &HeaderMap,
+    ) -> Result<Self> {
+        let value = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
         let value = value.to_str().map_err(|_| Error::InvalidToken)?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Error::Unauthorized);
         }
         let verified = keys.verify(token.trim()).ok_or(Error::InvalidToken)?;
-        Ok(Self { id: verified.user_id })
+        let live = match ended.standing(verified.session_id) {
+            Standing::Live => true,
+            Standing::Ended => false,
+            Standing::Unknown => {
+                let Verified { user_id, session_id } = &verified;
+                pool.query_opt(Sql::SessionsIsLive, &[session_id, user_id]).await?.is_some()
+            }
+        };
+        if live { Ok(Self { verified }) } else { Err(Error::InvalidToken) }
     }
 
     pub fn id(self) -> i64 {
-        self.id
+        self.verified.user_id
+    }
+
+    pub fn session_id(self) -> i64 {
+        self.verified.session_id
     }
 }

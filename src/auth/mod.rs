@@ -1,7 +1,11 @@
-//! Who is asking: access tokens, passwords, and the user that only a verified token can make.
+//! Who is asking: tokens, sessions, passwords, failed logins, and the user that only a verified token
+//! can make.
 
 pub mod guard;
 pub mod password;
+pub mod refresh;
+pub mod session;
+pub mod throttle;
 pub mod token;
 
 pub use guard::User;

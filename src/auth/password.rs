@@ -36,6 +36,16 @@ struct Job {
     _place: OwnedSemaphorePermit,
 }
 
+/// Whether a password was right.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Wrong,
+    Right {
+        /// A hash to store in place of one that costs less than new ones do.
+        better_hash: Option<String>,
+    },
+}
+
 /// A place in the queue.
 pub struct Place<'a> {
     passwords: &'a Passwords,
@@ -87,9 +97,34 @@ impl Place<'_> {
     }
 
     /// Whether a password fits a stored hash; without one it takes as long and does not.
-    pub async fn verify(self, password: String, stored: Option<String>) -> Result<bool> {
+    pub async fn verify(self, password: String, stored: Option<String>) -> Result<Verdict> {
         let dummy = Arc::clone(&self.passwords.dummy);
-        self.run(move || verify(&password, stored.as_deref(), &dummy)).await
+        let cost = self.passwords.cost;
+        self.run(move || {
+            if !verify(&password, stored.as_deref(), &dummy) {
+                return Ok(Verdict::Wrong);
+            }
+            let outdated = stored.is_some_and(|stored| cost_of(&stored) < Some(cost));
+            let better_hash = if outdated { Some(hash(password.as_bytes(), cost)?) } else { None };
+            Ok(Verdict::Right { better_hash })
+        })
+        .await?
+    }
+
+    /// Whether a password fits a stored hash, and if so, the hash of another.
+    pub async fn replace(
+        self,
+        current: String,
+        stored: String,
+        new: String,
+    ) -> Result<Option<String>> {
+        let dummy = Arc::clone(&self.passwords.dummy);
+        let cost = self.passwords.cost;
+        self.run(move || {
+            let right = verify(&current, Some(&stored), &dummy);
+            right.then(|| hash(new.as_bytes(), cost)).transpose()
+        })
+        .await?
     }
 
     async fn run<T: Send + 'static>(self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -123,9 +158,13 @@ fn hash(password: &[u8], cost: u32) -> Result<String> {
         .map_err(|error| Error::internal(format!("hashing: {error}")))
 }
 
+/// None if the text is no bcrypt hash.
+fn cost_of(hash: &str) -> Option<u32> {
+    HashParts::from_str(hash).ok().map(|hash| hash.get_cost())
+}
+
 fn verify(password: &str, stored: Option<&str>, dummy: &str) -> bool {
-    let usable =
-        |hash: &&str| HashParts::from_str(hash).is_ok_and(|hash| hash.get_cost() <= MAX_COST);
+    let usable = |hash: &&str| cost_of(hash).is_some_and(|cost| cost <= MAX_COST);
     if stored.is_some_and(|hash| !usable(&hash)) {
         tracing::error!("a stored password hash is not one of ours or costs too much");
     }

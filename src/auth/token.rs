@@ -5,7 +5,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
@@ -23,7 +26,7 @@ struct Claims {
     aud: String,
     /// The user's id in digits.
     sub: String,
-    /// The session.
+    /// The session's id in digits.
     sid: String,
     /// Seconds since 1970.
     iat: u64,
@@ -31,33 +34,48 @@ struct Claims {
 }
 
 /// What a valid token says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
     pub user_id: i64,
-    pub session: String,
+    pub session_id: i64,
 }
 
-/// Signs and verifies.
+/// Signs with one key and verifies with that or the one before it.
 pub struct Keys {
+    header: Header,
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    /// The key that signs comes first.
+    decoding: Vec<(String, DecodingKey)>,
     validation: Validation,
     ttl_seconds: u32,
 }
 
 impl Keys {
-    pub fn new(secret: &Secret, ttl_seconds: u32) -> Self {
+    /// Tries the keys once, so that a library that cannot sign is noticed at the start.
+    pub fn new(secret: &Secret, previous: Option<&Secret>, ttl_seconds: u32) -> Result<Self> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.validate_nbf = true;
         validation.leeway = 0;
         validation.required_spec_claims.clear();
-        Self {
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some(key_id(secret));
+        let keys = Self {
+            header,
             encoding: EncodingKey::from_secret(secret.bytes()),
-            decoding: DecodingKey::from_secret(secret.bytes()),
+            decoding: [Some(secret), previous]
+                .into_iter()
+                .flatten()
+                .map(|secret| (key_id(secret), DecodingKey::from_secret(secret.bytes())))
+                .collect(),
             validation,
             ttl_seconds,
+        };
+        let expected = Verified { user_id: 1, session_id: 1 };
+        match keys.verify(&keys.sign(expected.user_id, expected.session_id)?) {
+            Some(verified) if verified == expected => Ok(keys),
+            _ => Err(Error::internal("a token that was just signed is not valid")),
         }
     }
 
@@ -66,32 +84,48 @@ impl Keys {
         self.ttl_seconds
     }
 
-    pub fn sign(&self, user_id: i64, session: &str) -> Result<String> {
+    pub fn sign(&self, user_id: i64, session_id: i64) -> Result<String> {
         let now = unix_seconds();
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: user_id.to_string(),
-            sid: session.to_owned(),
+            sid: session_id.to_string(),
             iat: now,
             exp: now + u64::from(self.ttl_seconds),
         };
-        encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
+        encode(&self.header, &claims, &self.encoding)
             .map_err(|error| Error::internal(format!("signing: {error}")))
     }
 
     /// None unless every part of the token is as we make them and it has not expired.
     pub fn verify(&self, token: &str) -> Option<Verified> {
-        let token = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
+        let key = self.key_of(token)?;
+        let token = decode::<Claims>(token, key, &self.validation).ok()?;
         let (header, claims) = (token.header, token.claims);
         let ours = header.typ.as_deref() == Some(TYPE)
             && header.crit.is_none()
             && claims.iss == ISSUER
             && claims.aud == AUDIENCE
             && claims.exp > unix_seconds();
-        let user_id = parse_id(&claims.sub)?;
-        (ours && !claims.sid.is_empty()).then_some(Verified { user_id, session: claims.sid })
+        let verified =
+            Verified { user_id: parse_id(&claims.sub)?, session_id: parse_id(&claims.sid)? };
+        ours.then_some(verified)
     }
+
+    /// The key that the token names; the one that signs if it names none.
+    fn key_of(&self, token: &str) -> Option<&DecodingKey> {
+        let named = decode_header(token).ok()?.kid;
+        let key =
+            self.decoding.iter().find(|(id, _)| named.as_ref().is_none_or(|named| named == id));
+        key.map(|(_, key)| key)
+    }
+}
+
+/// A name for a key that does not tell anything about it.
+fn key_id(secret: &Secret) -> String {
+    let hash = digest(&SHA256, &[b"kid:", secret.bytes()].concat());
+    hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unix_seconds() -> u64 {

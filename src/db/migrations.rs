@@ -22,6 +22,8 @@ migrations! {
     "V2__patients",
     "V3__doctors",
     "V4__mappings",
+    "V5__sessions",
+    "V6__logins",
 }
 
 /// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.

@@ -9,6 +9,8 @@ mod mappings;
 mod patients;
 mod resource;
 
+use std::net::IpAddr;
+
 use hyper::Method;
 
 use crate::app::Worker;
@@ -18,12 +20,18 @@ use crate::http::{Request, Response};
 use crate::routes::Route;
 
 /// Routes that need no token.
-pub async fn public(worker: &Worker, route: Route, request: Request) -> Result<Response> {
+pub async fn public(
+    worker: &Worker,
+    route: Route,
+    peer: IpAddr,
+    request: Request,
+) -> Result<Response> {
     match (route, read_method(&request)) {
         (Route::Live, Method::GET) => health::live(&request),
         (Route::Ready, Method::GET) => health::ready(worker, &request).await,
         (Route::Register, Method::POST) => auth::register(worker, request).await,
-        (Route::Login, Method::POST) => auth::login(worker, request).await,
+        (Route::Login, Method::POST) => auth::login(worker, peer, request).await,
+        (Route::Refresh, Method::POST) => auth::refresh(worker, request).await,
         _ => Err(Error::MethodNotAllowed { allow: route.allow() }),
     }
 }
@@ -36,6 +44,8 @@ pub async fn private(
     request: Request,
 ) -> Result<Response> {
     match (route, read_method(&request)) {
+        (Route::Logout, Method::POST) => auth::logout(worker, user, &request).await,
+        (Route::Password, Method::PUT) => auth::change_password(worker, user, request).await,
         (Route::Me, Method::GET) => auth::me(worker, user, &request).await,
 
         (Route::Patients, Method::POST) => patients::create(worker, user, request).await,

@@ -23,6 +23,16 @@ pub const REGISTER_FIELDS: [Field; 3] = [
     required("password", Rule::NewPassword),
 ];
 
-/// What logging in takes: anything, because what is wrong is not said.
+/// What logging in takes: almost anything, because what is wrong is not said.
 pub const LOGIN_FIELDS: [Field; 2] =
-    [required("email", Rule::Credential), required("password", Rule::Credential)];
+    [required("email", Rule::Text { max: AUTH_LIMIT }), required("password", Rule::Credential)];
+
+/// More than a body of `/api/auth` can hold.
+const AUTH_LIMIT: usize = 8 << 10;
+
+/// What exchanging a refresh token takes.
+pub const REFRESH_FIELDS: [Field; 1] = [required("refresh_token", Rule::Credential)];
+
+/// What changing the password takes.
+pub const PASSWORD_FIELDS: [Field; 2] =
+    [required("current_password", Rule::Credential), required("new_password", Rule::NewPassword)];

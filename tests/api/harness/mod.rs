@@ -9,4 +9,4 @@ mod server;
 pub use client::{Answer, Client};
 pub use cluster::{cluster, random};
 pub use database::TestDb;
-pub use server::{JWT_SECRET, TestServer, settings};
+pub use server::{JWT_SECRET, TestServer, config};

@@ -1,11 +1,12 @@
 //! The real server on a free port, with a database of its own.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use healthcare_backend::app::{App, Settings};
-use healthcare_backend::config::Secret;
+use healthcare_backend::app::App;
+use healthcare_backend::config::{Config, Secret};
 use healthcare_backend::server::serve;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -16,8 +17,6 @@ use super::cluster::random;
 use super::database::TestDb;
 
 pub const JWT_SECRET: &[u8] = b"a secret of the tests, 32 bytes or more";
-/// Cheap, because tests register many users.
-const BCRYPT_COST: u32 = 4;
 
 /// A running server. Dropping it stops it as a signal would.
 pub struct TestServer {
@@ -35,24 +34,26 @@ impl TestServer {
 
     /// With a database that other servers may use too.
     pub async fn start_on(database: Arc<TestDb>) -> Self {
-        Self::start_with(Arc::clone(&database), settings(&database)).await
+        Self::start_with(database, &[]).await
     }
 
-    /// With settings of one's own.
-    pub async fn start_with(database: Arc<TestDb>, settings: Settings) -> Self {
+    /// With settings of one's own beside those of [`config`].
+    pub async fn start_with(database: Arc<TestDb>, variables: &[(&str, &str)]) -> Self {
+        let (config, address) = (config(variables), database.config());
         let (stop, stopped) = oneshot::channel::<()>();
-        let (started, address) = oneshot::channel();
+        let (started, listening) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let app = App::new(&settings).unwrap();
+                let secret = Secret::new(JWT_SECRET).unwrap();
+                let app = App::new(config, address, &secret).unwrap();
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 started.send(listener.local_addr().unwrap()).unwrap();
                 let stopped = async { drop(stopped.await) };
                 serve(listener, Arc::new(app), stopped).await.unwrap();
             });
         });
-        let address = address.await.unwrap();
+        let address = listening.await.unwrap();
         Self { address, stop: Some(stop), thread: Some(thread), database }
     }
 
@@ -107,16 +108,14 @@ impl Drop for TestServer {
     }
 }
 
-/// The settings of a server with this database.
-pub fn settings(database: &TestDb) -> Settings {
-    Settings {
-        database: database.config(),
-        jwt_secret: Secret::new(JWT_SECRET).unwrap(),
-        token_ttl_seconds: 3600,
-        bcrypt_cost: BCRYPT_COST,
-        workers: 2,
-        pool_size: 8,
-    }
+/// The settings of a server: small, cheap, and what a test sets itself.
+pub fn config(variables: &[(&str, &str)]) -> Config {
+    // Cheap hashes, because tests register many users.
+    let small = [("WORKERS", "2"), ("POOL_SIZE", "8"), ("BCRYPT_COST", "4")];
+    let pairs = small.iter().chain(variables);
+    let owned: HashMap<_, _> =
+        pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::from_variables(owned).unwrap()
 }
 
 impl Client {

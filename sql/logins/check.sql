@@ -1,0 +1,36 @@
+-- How many seconds the address $2 must wait before it may try the e-mail $1 again; null if it may
+-- now. The last $5 seconds count: $3 failures from the address, or more than $4 from everywhere
+-- unless the address has logged in before. A limit of 0 is none.
+-- Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey.
+WITH recent AS MATERIALIZED (
+    SELECT address, failed_at
+    FROM login_failures
+    WHERE email_hash = sha256(convert_to(lower($1), 'UTF8'))
+        AND failed_at > now() - make_interval(secs => $5::integer)
+), limiting AS (
+    -- The failure whose end makes room again.
+    (
+        SELECT failed_at
+        FROM recent
+        WHERE $3::integer > 0 AND address = $2
+        ORDER BY failed_at DESC
+        OFFSET greatest($3::integer, 1) - 1
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT failed_at
+        FROM recent
+        WHERE $4::integer > 0
+            AND NOT EXISTS (
+                SELECT
+                FROM login_addresses
+                WHERE email_hash = sha256(convert_to(lower($1), 'UTF8')) AND address = $2
+            )
+        ORDER BY failed_at DESC
+        OFFSET $4::integer
+        LIMIT 1
+    )
+)
+SELECT ceil(extract(epoch FROM max(failed_at) + make_interval(secs => $5::integer) - now()))::integer AS wait
+FROM limiting

@@ -1,0 +1,51 @@
+-- Exchanges the refresh token of generation $2 of the session $1. No row: no such session.
+-- 'rotate': the token was the newest, and its session is good for another $4 seconds of idleness.
+-- 'repeat': it was exchanged less than $3 seconds ago, and has the same successor as then.
+-- 'reuse': it was exchanged before that, so somebody has stolen it; the session ends.
+-- 'over': the session has ended or expired. Index: sessions_pkey, users_pkey.
+WITH seen AS MATERIALIZED (
+    SELECT id, user_id, generation, rotations, idle_until, ended_at
+    FROM sessions
+    WHERE id = $1
+    FOR NO KEY UPDATE
+), judged AS MATERIALIZED (
+    SELECT
+        id, user_id,
+        CASE
+            WHEN ended_at IS NOT NULL OR idle_until <= clock_timestamp() THEN 'over'
+            WHEN generation = $2 THEN 'rotate'
+            -- The last of the rotations made this generation, the one before it the generation before.
+            WHEN rotations[cardinality(rotations) - (generation - $2) + 1]
+                > clock_timestamp() - make_interval(secs => $3::integer) THEN 'repeat'
+            ELSE 'reuse'
+        END AS verdict
+    FROM seen
+), changed AS (
+    UPDATE sessions AS s
+    SET (generation, rotations, idle_until, ended_at) = (
+        SELECT
+            CASE judged.verdict WHEN 'rotate' THEN s.generation + 1 ELSE s.generation END,
+            CASE judged.verdict WHEN 'rotate' THEN recent.rotations ELSE s.rotations END,
+            CASE judged.verdict
+                WHEN 'rotate' THEN least(s.expires_at, now() + make_interval(secs => $4::integer))
+                ELSE s.idle_until
+            END,
+            CASE judged.verdict WHEN 'reuse' THEN clock_timestamp() ELSE s.ended_at END
+        FROM (
+            SELECT array_agg(latest.at ORDER BY latest.at) AS rotations
+            FROM (
+                SELECT at
+                FROM unnest(s.rotations || clock_timestamp()) AS at
+                WHERE at > clock_timestamp() - make_interval(secs => $3::integer)
+                ORDER BY at DESC
+                LIMIT 100
+            ) AS latest
+        ) AS recent
+    )
+    FROM judged
+    WHERE s.id = judged.id AND judged.verdict IN ('rotate', 'reuse')
+    RETURNING s.id
+)
+SELECT u.id, u.name, u.email, u.role, u.created_at, judged.verdict
+FROM judged
+JOIN users AS u ON u.id = judged.user_id

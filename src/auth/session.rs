@@ -1,0 +1,143 @@
+//! Sessions that have ended, known without asking the database: what ends here is known at once, what
+//! ends on another instance within a second.
+//!
+//! The set is only trusted while the database has lately been asked for what others have ended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::throttle::WINDOW_SECONDS;
+use crate::db::row::column;
+use crate::db::{Pool, Sql};
+use crate::error::Result;
+
+/// How often the database is asked.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How far back it is asked, in seconds: longer than a statement that ends a session can take.
+const LOOK_BACK: i32 = 10;
+/// How long an answer is trusted.
+const TRUSTED_FOR: Duration = Duration::from_secs(2);
+/// After such a silence everything that still matters is asked for again.
+const FORGETFUL_AFTER: Duration = Duration::from_secs(5);
+/// How often what is long over is removed, here and in the database.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What is known of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Live,
+    Ended,
+    /// The database must be asked.
+    Unknown,
+}
+
+/// The sessions whose tokens may not have expired but are no longer good.
+pub struct EndedSessions {
+    /// When each was noted.
+    ended: RwLock<HashMap<i64, Instant>>,
+    /// As long as a token can live, and a little.
+    keep: Duration,
+    started: Instant,
+    /// Milliseconds after the start up to which the set is complete enough to be trusted.
+    trusted_until: AtomicU64,
+}
+
+impl EndedSessions {
+    pub fn new(token_ttl_seconds: u32) -> Self {
+        Self {
+            ended: RwLock::default(),
+            keep: Duration::from_secs(u64::from(token_ttl_seconds) + 60),
+            started: Instant::now(),
+            trusted_until: AtomicU64::new(0),
+        }
+    }
+
+    pub fn standing(&self, session_id: i64) -> Standing {
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        if ended.contains_key(&session_id) {
+            Standing::Ended
+        } else if self.milliseconds(Instant::now()) < self.trusted_until.load(Ordering::Acquire) {
+            Standing::Live
+        } else {
+            Standing::Unknown
+        }
+    }
+
+    /// Notes that sessions have ended.
+    pub fn end(&self, session_ids: impl IntoIterator<Item = i64>) {
+        let now = Instant::now();
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        for id in session_ids {
+            ended.entry(id).or_insert(now);
+        }
+    }
+
+    /// Seconds after its end for which a session's tokens matter.
+    pub fn keep_seconds(&self) -> i32 {
+        i32::try_from(self.keep.as_secs()).unwrap_or(i32::MAX)
+    }
+
+    /// Asks the database what has ended in the last `seconds`.
+    async fn ask(&self, pool: &Pool, seconds: i32) -> Result<()> {
+        let asked = Instant::now();
+        let rows = pool.query(Sql::SessionsEnded, &[&seconds]).await?;
+        let ids: Vec<i64> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
+        self.end(ids);
+        let until = self.milliseconds(asked + TRUSTED_FOR);
+        self.trusted_until.store(until, Ordering::Release);
+        Ok(())
+    }
+
+    fn forget_expired(&self) {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, noted| noted.elapsed() < self.keep);
+    }
+
+    fn milliseconds(&self, at: Instant) -> u64 {
+        let elapsed = at.saturating_duration_since(self.started);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Keeps the set up to date for as long as it is polled.
+pub async fn watch(ended: &EndedSessions, pool: &Pool) {
+    let mut ticks = interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answered: Option<Instant> = None;
+    loop {
+        ticks.tick().await;
+        let recent = answered.is_some_and(|at| at.elapsed() < FORGETFUL_AFTER);
+        let seconds = if recent { LOOK_BACK } else { ended.keep_seconds() };
+        let asked = Instant::now();
+        match ended.ask(pool, seconds).await {
+            Ok(()) => answered = Some(asked),
+            Err(error) => {
+                let cause = error.cause().unwrap_or_default();
+                tracing::warn!(cause, "cannot ask which sessions have ended");
+            }
+        }
+    }
+}
+
+/// Removes what no longer matters, here and in the database, for as long as it is polled.
+pub async fn sweep(ended: &EndedSessions, pool: &Pool) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        ended.forget_expired();
+        if let Err(error) = sweep_database(ended, pool).await {
+            let cause = error.cause().unwrap_or_default();
+            tracing::warn!(cause, "cannot remove what is over");
+        }
+    }
+}
+
+async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
+    while !pool.query(Sql::SessionsSweep, &[&ended.keep_seconds()]).await?.is_empty() {}
+    pool.query(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await.map(drop)
+}

@@ -1,0 +1,86 @@
+//! The values of single settings: how each kind is spelled and checked.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+
+use super::{ConfigError, Secret, wrong};
+use crate::auth::throttle::TrustedProxies;
+
+pub fn database_url(url: &str) -> Result<tokio_postgres::Config, ConfigError> {
+    let Ok(config) = tokio_postgres::Config::from_str(url) else {
+        return wrong(
+            "DATABASE_URL is not a connection string; \
+             one looks like postgres://user:password@host:5432/database",
+        );
+    };
+    if config.get_hosts().is_empty() {
+        return wrong("DATABASE_URL names no host");
+    }
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        return wrong("DATABASE_URL asks for TLS (sslmode), which is not supported yet");
+    }
+    Ok(config)
+}
+
+/// A secret, if it is set.
+pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, ConfigError> {
+    match value.map(Secret::new) {
+        None => Ok(None),
+        Some(Some(secret)) => Ok(Some(secret)),
+        Some(None) => wrong(format!("{name} must have 32 bytes or more")),
+    }
+}
+
+pub fn trusted_proxies(value: Option<&str>) -> Result<TrustedProxies, ConfigError> {
+    let Some(value) = value else { return Ok(TrustedProxies::default()) };
+    match value.parse() {
+        Ok(proxies) => Ok(proxies),
+        Err(()) => {
+            wrong("TRUSTED_PROXIES must be addresses or networks like 10.0.0.0/8, with commas")
+        }
+    }
+}
+
+pub fn number<T>(
+    name: &str,
+    value: Option<String>,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigError>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let Some(value) = value else { return Ok(default) };
+    match value.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => wrong(format!(
+            "{name} must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+pub fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpAddr, ConfigError> {
+    let Some(value) = value else { return Ok(default) };
+    match value.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => wrong(format!("{name} must be an IP address, for example 127.0.0.1 or ::")),
+    }
+}
+
+pub fn log_level(value: Option<&str>) -> Result<LevelFilter, ConfigError> {
+    match value {
+        None | Some("info") => Ok(LevelFilter::INFO),
+        Some("off") => Ok(LevelFilter::OFF),
+        Some("error") => Ok(LevelFilter::ERROR),
+        Some("warn") => Ok(LevelFilter::WARN),
+        Some("debug") => Ok(LevelFilter::DEBUG),
+        Some("trace") => Ok(LevelFilter::TRACE),
+        Some(_) => wrong("LOG must be off, error, warn, info, debug or trace"),
+    }
+}

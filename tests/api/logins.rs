@@ -1,0 +1,124 @@
+//! Failed logins: counted by account and address, known or not.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::harness::{Answer, Client, TestDb, TestServer, random};
+
+const PROXY: [(&str, &str); 1] = [("TRUSTED_PROXIES", "127.0.0.0/8")];
+
+async fn log_in(client: &Client, email: &str, password: &str) -> Answer {
+    client.post("/api/auth/login", &json!({"email": email, "password": password})).await
+}
+
+fn from(server: &TestServer, address: &str) -> Client {
+    server.anyone().with("x-forwarded-for", address)
+}
+
+async fn server(variables: &[(&str, &str)]) -> TestServer {
+    TestServer::start_with(Arc::new(TestDb::new().await), variables).await
+}
+
+#[tokio::test]
+async fn ten_failures_stop_the_account_for_the_address_known_or_not() {
+    let server = server(&PROXY).await;
+    let known = format!("{}@example.com", random());
+    server.anyone().registered(&known).await;
+    for email in [known.as_str(), "nobody@example.com"] {
+        let client = from(&server, "192.0.2.1");
+        for _ in 0..10 {
+            log_in(&client, email, "wrong").await.expect_error(401, "invalid_credentials");
+        }
+        let answer = log_in(&client, &email.to_uppercase(), "correct horse").await;
+        let answer = answer.expect_error(429, "too_many_attempts");
+        let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((800..=900).contains(&seconds), "{seconds}");
+    }
+    // Neither the same account from elsewhere nor another from here is stopped.
+    log_in(&from(&server, "192.0.2.2"), &known, "correct horse").await.expect(200);
+    log_in(&from(&server, "192.0.2.1"), "other@example.com", "wrong").await.expect(401);
+}
+
+#[tokio::test]
+async fn failures_are_forgotten_after_a_quarter_of_an_hour() {
+    let server = server(&PROXY).await;
+    let email = format!("{}@example.com", random());
+    server.anyone().registered(&email).await;
+    let client = from(&server, "192.0.2.1");
+    for _ in 0..10 {
+        log_in(&client, &email, "wrong").await.expect(401);
+    }
+    log_in(&client, &email, "correct horse").await.expect(429);
+    let age = "UPDATE login_failures SET failed_at = failed_at - interval '14 minutes 50 seconds'";
+    server.database().connect().await.batch_execute(age).await.unwrap();
+    let answer = log_in(&client, &email, "correct horse").await.expect(429);
+    assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() <= 10);
+    let age = "UPDATE login_failures SET failed_at = failed_at - interval '10 seconds'";
+    server.database().connect().await.batch_execute(age).await.unwrap();
+    log_in(&client, &email, "correct horse").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_flood_from_everywhere_does_not_lock_the_owner_out() {
+    let mut variables = PROXY.to_vec();
+    variables.push(("LOGIN_FAILURES_TOTAL", "5"));
+    let server = server(&variables).await;
+    let email = format!("{}@example.com", random());
+    server.anyone().registered(&email).await;
+    log_in(&from(&server, "192.0.2.1"), &email, "correct horse").await.expect(200);
+    for host in 10..16 {
+        log_in(&from(&server, &format!("192.0.2.{host}")), &email, "wrong").await.expect(401);
+    }
+    log_in(&from(&server, "192.0.2.99"), &email, "correct horse").await.expect(429);
+    log_in(&from(&server, "192.0.2.1"), &email, "correct horse").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_is_none() {
+    let server =
+        server(&[("LOGIN_FAILURES_PER_ADDRESS", "0"), ("LOGIN_FAILURES_TOTAL", "0")]).await;
+    for _ in 0..12 {
+        log_in(&server.anyone(), "nobody@example.com", "wrong").await.expect(401);
+    }
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_where_a_request_comes_from() {
+    let server = server(&[]).await;
+    for host in 0..10 {
+        let client = from(&server, &format!("192.0.2.{host}"));
+        log_in(&client, "nobody@example.com", "wrong").await.expect(401);
+    }
+    log_in(&from(&server, "192.0.2.77"), "nobody@example.com", "wrong").await.expect(429);
+}
+
+#[tokio::test]
+async fn a_login_replaces_a_hash_that_costs_less_than_new_ones() {
+    let database = Arc::new(TestDb::new().await);
+    let cheap = TestServer::start_with(Arc::clone(&database), &[("BCRYPT_COST", "4")]).await;
+    let email = format!("{}@example.com", random());
+    cheap.anyone().registered(&email).await;
+    let dear = TestServer::start_with(Arc::clone(&database), &[("BCRYPT_COST", "5")]).await;
+    let connection = database.connect().await;
+    let cost = async || -> String {
+        let sql = "SELECT substr(password_hash, 5, 2) FROM users";
+        connection.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    log_in(&dear.anyone(), &email, "wrong").await.expect(401);
+    assert_eq!(cost().await, "04");
+    log_in(&dear.anyone(), &email, "correct horse").await.expect(200);
+    assert_eq!(cost().await, "05");
+    log_in(&cheap.anyone(), &email, "correct horse").await.expect(200);
+    assert_eq!(cost().await, "05");
+}
+
+#[tokio::test]
+async fn a_stored_hash_of_an_absurd_cost_is_refused() {
+    let server = server(&[]).await;
+    let email = format!("{}@example.com", random());
+    server.anyone().registered(&email).await;
+    let absurd = "UPDATE users SET password_hash = overlay(password_hash PLACING '31' FROM 5)";
+    server.database().connect().await.batch_execute(absurd).await.unwrap();
+    log_in(&server.anyone(), &email, "correct horse").await.expect(401);
+}
