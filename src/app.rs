@@ -10,7 +10,7 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, Secret};
-use crate::db::Pool;
+use crate::db::{Address, Pool};
 use crate::error::{Error, Result};
 
 /// Database connections of what runs beside the requests.
@@ -26,13 +26,13 @@ pub struct App {
     pub passwords: Passwords,
     pub request_ids: RequestIds,
     pub config: Config,
-    database: tokio_postgres::Config,
+    database: Address,
 }
 
 impl App {
     /// `secret` signs tokens; it and the database may be others than those that the settings name,
     /// which leave both to the embedded database.
-    pub fn new(config: Config, database: tokio_postgres::Config, secret: &Secret) -> Result<Self> {
+    pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,

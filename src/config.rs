@@ -2,6 +2,7 @@
 //!
 //! Values of secrets and addresses never reach an error message; the variable's name does.
 
+mod tls;
 mod values;
 
 use std::collections::HashMap;
@@ -10,12 +11,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use values::{address, database_url, log_level, number, secret, trusted_proxies};
+use values::{address, cors_origins, database_url, log_level, number, secret, trusted_proxies};
+
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::throttle::{Throttle, TrustedProxies};
+use crate::db::Address;
+use crate::http::cors::Origins;
 
 /// The shortest key for HS256 (RFC 7518, section 3.2), in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -30,10 +36,15 @@ const DAY: i32 = 24 * 60 * 60;
 #[derive(Deserialize)]
 struct Variables {
     database_url: Option<String>,
+    pgsslrootcert: Option<String>,
     data_dir: Option<String>,
     postgres_bin: Option<String>,
     host: Option<String>,
     port: Option<String>,
+    tls_cert: Option<String>,
+    tls_key: Option<String>,
+    cors_origins: Option<String>,
+    max_connections: Option<String>,
     jwt_secret: Option<String>,
     jwt_secret_previous: Option<String>,
     token_ttl_seconds: Option<String>,
@@ -49,12 +60,17 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 22] = [
     "DATABASE_URL",
+    "PGSSLROOTCERT",
     "DATA_DIR",
     "POSTGRES_BIN",
     "HOST",
     "PORT",
+    "TLS_CERT",
+    "TLS_KEY",
+    "CORS_ORIGINS",
+    "MAX_CONNECTIONS",
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
     "TOKEN_TTL_SECONDS",
@@ -75,6 +91,11 @@ pub struct Config {
     pub database: Database,
     pub host: IpAddr,
     pub port: u16,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
+    pub cors_origins: Origins,
+    /// Client connections of the whole process.
+    pub max_connections: usize,
     /// Absent only beside [`Database::Embedded`], which keeps a secret of its own.
     pub jwt_secret: Option<Secret>,
     /// A secret that was replaced, whose tokens are still good.
@@ -98,7 +119,7 @@ pub struct Config {
 #[derive(Clone)]
 pub enum Database {
     /// One that runs already.
-    Url(Box<tokio_postgres::Config>),
+    Url(Box<Address>),
     /// One of our own.
     Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
 }
@@ -153,7 +174,7 @@ impl Config {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
 
         let database = match raw.database_url {
-            Some(url) => Database::Url(Box::new(database_url(&url)?)),
+            Some(url) => Database::Url(Box::new(database_url(&url, raw.pgsslrootcert.as_deref())?)),
             None => Database::Embedded {
                 data_dir: raw.data_dir.map(PathBuf::from),
                 postgres_bin: raw.postgres_bin.map(PathBuf::from),
@@ -167,6 +188,9 @@ impl Config {
             database,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
+            tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
+            cors_origins: cors_origins(raw.cors_origins.as_deref())?,
+            max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
             jwt_secret,
             jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(

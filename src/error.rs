@@ -33,7 +33,9 @@ pub enum Error {
     InvalidToken,
     InvalidCredentials,
     Forbidden,
+    /// No such path.
     NotFound,
+    MappingNotFound,
     PatientNotFound,
     DoctorNotFound,
     MethodNotAllowed {
@@ -91,7 +93,7 @@ impl Error {
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotFound | Self::MappingNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::PatientNotFound => (StatusCode::NOT_FOUND, "patient_not_found"),
             Self::DoctorNotFound => (StatusCode::NOT_FOUND, "doctor_not_found"),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -131,6 +133,7 @@ impl Error {
             Self::InvalidCredentials => "The e-mail address or the password is wrong.",
             Self::Forbidden => "Only the user who created this, or an admin, may change it.",
             Self::NotFound => "There is nothing at this path.",
+            Self::MappingNotFound => "You have no mapping with this id.",
             Self::PatientNotFound => "You have no patient with this id.",
             Self::DoctorNotFound => "There is no doctor with this id.",
             Self::MethodNotAllowed { allow } => {

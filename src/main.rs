@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use healthcare_backend::app::{App, connections};
 use healthcare_backend::config::{Config, Database, Secret};
 use healthcare_backend::db::embedded::Embedded;
-use healthcare_backend::db::{Sql, migrations};
+use healthcare_backend::db::{Address, Sql, migrations};
 use healthcare_backend::log;
 use healthcare_backend::server::serve;
 
@@ -79,13 +79,13 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         Some(Command::Serve { examples }) => run_server(config, *examples).await,
         Some(Command::Migrate) => {
             let database = Connected::join(config).await?;
-            migrations::run(database.config(), 1).await?;
+            migrations::run(database.address(), 1).await?;
             println!("The schema is up to date.");
             Ok(())
         }
         Some(Command::Admin { email, revoke }) => {
             let database = Connected::join(config).await?;
-            migrations::run(database.config(), 1).await?;
+            migrations::run(database.address(), 1).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
         }
     }
@@ -109,9 +109,9 @@ async fn serve_on(
     stop: [Signal; 2],
     examples: bool,
 ) -> Result<(), Failure> {
-    migrations::run(database.config(), needed).await?;
+    migrations::run(database.address(), needed).await?;
     let secret = database.jwt_secret(config)?;
-    let app = App::new(config.clone(), database.config().clone(), &secret)
+    let app = App::new(config.clone(), database.address().clone(), &secret)
         .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
     let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
@@ -137,7 +137,7 @@ async fn stopped([mut interrupt, mut terminate]: [Signal; 2]) {
 }
 
 async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), Failure> {
-    let client = migrations::connect(database.config()).await?;
+    let client = migrations::connect(database.address()).await?;
     let row = client
         .query_opt(Sql::UsersSetRole.text(), &[&email, &role])
         .await
@@ -149,7 +149,7 @@ async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), F
 
 /// A database that can be connected to.
 enum Connected {
-    Url(Box<tokio_postgres::Config>),
+    Url(Box<Address>),
     Embedded(Box<Embedded>),
 }
 
@@ -178,10 +178,10 @@ impl Connected {
         }
     }
 
-    fn config(&self) -> &tokio_postgres::Config {
+    fn address(&self) -> &Address {
         match self {
-            Self::Url(config) => config,
-            Self::Embedded(embedded) => embedded.config(),
+            Self::Url(address) => address,
+            Self::Embedded(embedded) => embedded.address(),
         }
     }
 

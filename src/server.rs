@@ -1,6 +1,7 @@
 //! Threads and sockets: one acceptor hands each connection to the worker that has the fewest. A
 //! worker is a thread with its own runtime, HTTP connections and database connections.
 
+mod connection;
 mod socket;
 
 use std::future::Future;
@@ -12,9 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
@@ -23,25 +22,19 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Worker};
 use crate::auth::session;
 use crate::error::{Error, Result};
-use crate::service;
-use socket::Socket;
+use crate::http::problem;
 
-/// How long a connection may take to send the head of its next request, idle time included.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long requests that run when the service stops may go on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after a failed accept: most likely all file descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// hyper's buffer for the head of a request, in bytes: a target that is too long still fits, so that
-/// it gets its proper answer.
-const MAX_BUFFER: usize = 128 << 10;
-
 /// Serves until `shutdown` resolves, then lets what runs come to its end, for ten seconds at most.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    raise_descriptor_limit();
     let stop = CancellationToken::new();
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
@@ -59,7 +52,7 @@ pub async fn serve(
             biased;
             _ = &mut background => {}
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(socket, peer.ip(), &workers),
+                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -77,9 +70,25 @@ pub async fn serve(
     joined.await.map_err(|error| Error::internal(error.to_string()))
 }
 
-fn hand_over(socket: TcpStream, peer: IpAddr, workers: &[WorkerThread]) {
-    let idlest = workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
-    let Some(worker) = idlest else { return };
+/// Lets the process have as many sockets as the system allows it; the usual soft limit is 1,024.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+fn hand_over(app: &App, socket: TcpStream, peer: IpAddr, workers: &[WorkerThread]) {
+    let open = |worker: &&WorkerThread| worker.connections.load(Ordering::Relaxed);
+    if workers.iter().map(|worker| open(&worker)).sum::<usize>() >= app.config.max_connections {
+        // A new connection has room for a few bytes, so this does not wait.
+        if app.config.tls.is_none() {
+            let _ = socket.try_write(&problem::refusal(&app.request_ids.next()));
+        }
+        return;
+    }
+    let Some(worker) = workers.iter().min_by_key(open) else { return };
     // A socket that has failed already is simply closed.
     if let Ok(socket) = socket.into_std() {
         worker.connections.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +146,7 @@ async fn work(
         tasks.spawn(async move {
             let _open = open;
             if let Ok(socket) = TcpStream::from_std(socket) {
-                connection(worker, socket, peer, &stop).await;
+                connection::serve(worker, socket, peer, &stop).await;
             }
         });
     }
@@ -153,31 +162,5 @@ struct Open(Arc<AtomicUsize>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Serves one connection to its end.
-async fn connection(
-    worker: Arc<Worker>,
-    socket: TcpStream,
-    peer: IpAddr,
-    stop: &CancellationToken,
-) {
-    let service = service_fn(move |request| service::call(Arc::clone(&worker), peer, request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_buf_size(MAX_BUFFER)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(Socket::new(socket)), service);
-    let mut connection = pin!(connection);
-    // How a connection ends is the client's affair; what happened to its requests is in the log.
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
-    };
-    if ended.is_none() {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
     }
 }

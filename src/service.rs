@@ -4,28 +4,27 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode};
+use tokio::time::timeout;
 
 use crate::app::{App, Worker};
 use crate::auth::User;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::response::empty;
-use crate::http::{Request, Response, problem};
+use crate::http::{Request, Response, problem, strict};
 use crate::routes::{Access, Route};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
-/// The longest request target, in bytes.
-const MAX_TARGET: usize = 8 << 10;
-/// The most that all headers may come to, in bytes, counted as they are sent.
-const MAX_HEADERS: usize = 24 << 10;
+/// From the head of a request to the head of its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Logged in place of a status when the client went away before its answer.
 const CLIENT_LEFT: u16 = 499;
 
@@ -36,31 +35,56 @@ pub async fn call(
     peer: IpAddr,
     request: Request,
 ) -> Result<Response, Infallible> {
-    if request.method().is_safe() {
-        return Ok(respond(&worker, peer, request).await);
+    let cross_origin = worker.app.config.cors_origins.look(&request);
+    let id = request_id(&worker, request.headers());
+    let record = Record::begin(id, request.method());
+    let mut response = if request.method().is_safe() {
+        respond(&worker, peer, record, request).await
+    } else {
+        let id = record.id.clone();
+        let tasks = worker.tasks.clone();
+        let task = tasks.spawn(async move { respond(&worker, peer, record, request).await });
+        match timeout(ANSWER_TIMEOUT, task).await {
+            Ok(Ok(response)) => response,
+            // The task goes on, and leaves its own line in the log.
+            _ => marked(problem::response(&too_slow(), &id), &id),
+        }
+    };
+    if let Some(cross_origin) = cross_origin {
+        cross_origin.mark(&mut response);
     }
-    let tasks = worker.tasks.clone();
-    let task = tasks.spawn(async move { respond(&worker, peer, request).await });
-    // A task is only cancelled when the process has waited long enough for it and stops.
-    Ok(task.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)))
+    Ok(response)
 }
 
-async fn respond(worker: &Worker, peer: IpAddr, request: Request) -> Response {
-    let id = request_id(worker, request.headers());
-    let mut record = Record::begin(id, request.method());
-    let mut response =
-        match AssertUnwindSafe(answer(worker, peer, &mut record, request)).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => record.problem(&error),
-            Err(_) => record.problem(&Error::internal("the handler panicked")),
-        };
+/// Runs a request to its answer and its line in the log.
+async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Request) -> Response {
+    let safe = request.method().is_safe();
+    let answer = AssertUnwindSafe(answer(worker, peer, &mut record, request)).catch_unwind();
+    // A write is not cut off; its caller stops waiting for it.
+    let answered = if safe { timeout(ANSWER_TIMEOUT, answer).await } else { Ok(answer.await) };
+    let response = match answered {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(error))) => record.problem(&error),
+        Ok(Err(_)) => record.problem(&Error::internal("the handler panicked")),
+        Err(_) => record.problem(&too_slow()),
+    };
+    let response = marked(response, &record.id);
+    record.end(response.status());
+    response
+}
+
+fn too_slow() -> Error {
+    Error::DatabaseUnavailable { cause: "no answer in time".to_owned() }
+}
+
+/// Adds what every answer carries.
+fn marked(mut response: Response, id: &str) -> Response {
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    record.end(response.status());
     response
 }
 
@@ -71,7 +95,7 @@ async fn answer(
     record: &mut Record,
     request: Request,
 ) -> Result<Response> {
-    check_sizes(request.uri(), request.headers())?;
+    strict::check(&request)?;
     let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
     record.route = route.label();
     if !route.allows(request.method()) {
@@ -92,19 +116,6 @@ async fn answer(
             handlers::private(worker, route, user, request).await
         }
     }
-}
-
-fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<()> {
-    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        return Err(Error::UriTooLong);
-    }
-    // Each header is sent as `name: value` and a line end.
-    let size: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if size > MAX_HEADERS {
-        return Err(Error::HeadersTooLarge);
-    }
-    Ok(())
 }
 
 /// The client's id, if it is one that can stand in a log; else a new one.

@@ -66,6 +66,7 @@ impl Generation {
         Self { session_id, number: 0 }
     }
 
+    #[must_use]
     pub fn successor(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
     }

@@ -6,6 +6,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
 };
@@ -125,7 +127,7 @@ impl Keys {
 /// A name for a key that does not tell anything about it.
 fn key_id(secret: &Secret) -> String {
     let hash = digest(&SHA256, &[b"kid:", secret.bytes()].concat());
-    hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..6).unwrap_or_default())
 }
 
 fn unix_seconds() -> u64 {

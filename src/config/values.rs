@@ -3,27 +3,27 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 
 use super::{ConfigError, Secret, wrong};
 use crate::auth::throttle::TrustedProxies;
+use crate::db::Address;
+use crate::http::cors::Origins;
 
-pub fn database_url(url: &str) -> Result<tokio_postgres::Config, ConfigError> {
-    let Ok(config) = tokio_postgres::Config::from_str(url) else {
-        return wrong(
-            "DATABASE_URL is not a connection string; \
-             one looks like postgres://user:password@host:5432/database",
-        );
-    };
-    if config.get_hosts().is_empty() {
-        return wrong("DATABASE_URL names no host");
+pub fn database_url(url: &str, roots: Option<&str>) -> Result<Address, ConfigError> {
+    Address::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))
+        .or_else(|error| wrong(format!("DATABASE_URL {error}")))
+}
+
+pub fn cors_origins(value: Option<&str>) -> Result<Origins, ConfigError> {
+    let Some(value) = value else { return Ok(Origins::default()) };
+    match value.parse() {
+        Ok(origins) => Ok(origins),
+        Err(()) => wrong("CORS_ORIGINS must be origins like https://app.example.com, with commas"),
     }
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        return wrong("DATABASE_URL asks for TLS (sslmode), which is not supported yet");
-    }
-    Ok(config)
 }
 
 /// A secret, if it is set.

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use refinery::{Migration, Runner};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
+use super::Address;
 use super::pool::bounded;
 
 macro_rules! migrations {
@@ -61,8 +62,8 @@ impl SetupError {
 /// to run from any number of instances at once.
 ///
 /// `connections` is how many this process will use at most.
-pub async fn run(config: &Config, connections: usize) -> Result<(), SetupError> {
-    let mut client = connect(config).await?;
+pub async fn run(address: &Address, connections: usize) -> Result<(), SetupError> {
+    let mut client = connect(address).await?;
     check_server(&client, connections).await?;
     // A migration may take longer than a request's statement; waiting for another instance too.
     execute(&client, "SET statement_timeout = 0; SET lock_timeout = '60s'").await?;
@@ -80,13 +81,11 @@ pub async fn run(config: &Config, connections: usize) -> Result<(), SetupError> 
 }
 
 /// A connection of its own, beside the pool; it ends when the client is dropped.
-pub async fn connect(config: &Config) -> Result<Client, SetupError> {
-    let (client, connection) = bounded(config)
-        .connect(NoTls)
+pub async fn connect(address: &Address) -> Result<Client, SetupError> {
+    bounded(address)
+        .connect()
         .await
-        .map_err(|error| SetupError::because("the database cannot be reached", &error))?;
-    tokio::spawn(connection);
-    Ok(client)
+        .map_err(|error| SetupError::because("the database cannot be reached", &error))
 }
 
 async fn check_server(client: &Client, connections: usize) -> Result<(), SetupError> {

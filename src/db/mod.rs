@@ -1,13 +1,16 @@
 //! PostgreSQL: the pool, the statements, the mapping of rows and errors, migrations, and the
 //! embedded server. Nothing here knows HTTP.
 
+pub mod address;
 pub mod embedded;
 pub mod errors;
 pub mod migrations;
 pub mod pool;
 pub mod row;
 pub mod statements;
+pub mod tls;
 
+pub use address::Address;
 pub use pool::Pool;
 pub use row::{FromRow, Timestamp};
 pub use statements::Sql;

@@ -13,8 +13,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row, Statement};
 
-use super::Sql;
 use super::errors::{self, Aftermath};
+use super::{Address, Sql};
 use crate::error::{Error, Result};
 
 /// How long a request waits for a connection before it is refused.
@@ -33,6 +33,7 @@ pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 /// Makes connections and tells which are still good.
 pub struct Manager {
     inner: deadpool_postgres::Manager,
+    address: Address,
     /// Rises when all connections made so far must be replaced.
     generation: AtomicU64,
 }
@@ -83,11 +84,14 @@ pub struct Pool {
 
 impl Pool {
     /// Connections are made when they are first needed.
-    pub fn new(config: &tokio_postgres::Config, size: usize) -> Result<Self> {
-        let manager = Manager {
-            inner: deadpool_postgres::Manager::new(bounded(config), NoTls),
-            generation: AtomicU64::new(0),
+    pub fn new(address: &Address, size: usize) -> Result<Self> {
+        let address = bounded(address);
+        let config = address.config.clone();
+        let inner = match &address.tls {
+            Some(tls) => deadpool_postgres::Manager::new(config, tls.clone()),
+            None => deadpool_postgres::Manager::new(config, NoTls),
         };
+        let manager = Manager { inner, address, generation: AtomicU64::new(0) };
         let inner = managed::Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(WAIT_TIMEOUT))
@@ -222,13 +226,18 @@ impl Drop for Running {
 }
 
 async fn cancel(object: Object<Manager>) {
+    let pool = Object::pool(&object);
     let connection = Object::take(object);
-    let _ = timeout(CANCEL_TIMEOUT, connection.client.cancel_token().cancel_query(NoTls)).await;
+    if let Some(pool) = pool {
+        let token = connection.client.cancel_token();
+        let _ = timeout(CANCEL_TIMEOUT, pool.manager().address.cancel(token)).await;
+    }
 }
 
 /// Adds the limits without which a silent server would be waited for forever.
-pub fn bounded(config: &tokio_postgres::Config) -> tokio_postgres::Config {
-    let mut config = config.clone();
+pub fn bounded(address: &Address) -> Address {
+    let mut address = address.clone();
+    let config = &mut address.config;
     let options = format!(
         "{} -c statement_timeout={} -c timezone=UTC -c jit=off",
         config.get_options().unwrap_or_default(),
@@ -243,5 +252,5 @@ pub fn bounded(config: &tokio_postgres::Config) -> tokio_postgres::Config {
         .keepalives_idle(Duration::from_secs(30))
         .keepalives_interval(Duration::from_secs(10))
         .keepalives_retries(3);
-    config
+    address
 }

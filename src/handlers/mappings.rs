@@ -77,6 +77,6 @@ pub async fn doctors(
 pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let row = worker.pool.query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
-    row.ok_or(Error::NotFound)?;
+    row.ok_or(Error::MappingNotFound)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

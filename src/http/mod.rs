@@ -1,10 +1,12 @@
 //! HTTP as the handlers see it: bodies and queries read and checked, answers built.
 
 pub mod body;
+pub mod cors;
 pub mod etag;
 pub mod problem;
 pub mod query;
 pub mod response;
+pub mod strict;
 
 pub type Request = hyper::Request<hyper::body::Incoming>;
 pub type Response = hyper::Response<response::Body>;

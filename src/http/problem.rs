@@ -19,21 +19,42 @@ struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
+impl<'a> Problem<'a> {
+    fn json(error: &'a Error, request_id: &'a str) -> Vec<u8> {
+        let (status, code) = error.status_and_code();
+        let problem = Problem {
+            r#type: "about:blank",
+            title: title(status),
+            status: status.as_u16(),
+            code,
+            detail: &error.detail(),
+            request_id,
+            errors: error.errors(),
+        };
+        // Strings and numbers always serialize.
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+}
+
+/// A whole answer for a connection that is one too many, before any request was read.
+pub fn refusal(request_id: &str) -> Vec<u8> {
+    let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id);
+    let mut answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         retry-after: 1\r\nx-request-id: {request_id}\r\ncache-control: no-store\r\n\
+         x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    answer
+}
+
 /// The answer to a request that failed.
 pub fn response(error: &Error, request_id: &str) -> Response {
-    let (status, code) = error.status_and_code();
-    let problem = Problem {
-        r#type: "about:blank",
-        title: title(status),
-        status: status.as_u16(),
-        code,
-        detail: &error.detail(),
-        request_id,
-        errors: error.errors(),
-    };
+    let (status, _) = error.status_and_code();
     let mut response = empty(status);
-    // Strings and numbers always serialize.
-    *response.body_mut() = Body::Whole(serde_json::to_vec(&problem).unwrap_or_default().into());
+    *response.body_mut() = Body::Whole(Problem::json(error, request_id).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {

@@ -1,48 +1,170 @@
-//! A client's socket, with what hyper does not do for it.
+//! A client's socket with the time limits that hyper does not have, and an end that loses no answer.
+//!
+//! The limits cost a request next to nothing: one timer lives as long as the connection and is only
+//! moved when it would be late.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+/// How long a new connection may say nothing.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a head may take after its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may be idle between two requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a client may read nothing of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long bytes that a client still sends are read and dropped after the last answer. Without it
 /// the system would reset the connection, and the client might never see that answer.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub struct Socket {
-    stream: TcpStream,
-    lingering: Option<Pin<Box<Sleep>>>,
+/// What the socket must know of the requests on it.
+#[derive(Debug, Default)]
+pub struct Phase {
+    answering: AtomicBool,
+    begun: AtomicU64,
 }
 
-impl Socket {
-    pub fn new(stream: TcpStream) -> Self {
-        // Answers are written whole; waiting for more would only delay them.
-        let _ = stream.set_nodelay(true);
-        Self { stream, lingering: None }
+impl Phase {
+    /// The head of a request is whole.
+    pub fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is written, or given up.
+    pub fn end(&self) {
+        self.answering.store(false, Ordering::Relaxed);
     }
 }
 
-impl AsyncRead for Socket {
+/// What is waited for between two requests.
+enum Waiting {
+    FirstByte,
+    /// The rest of a head.
+    Head,
+    NextRequest,
+}
+
+pub struct Socket<S = TcpStream> {
+    stream: S,
+    phase: Arc<Phase>,
+    /// How many requests had begun when the present wait did.
+    begun: u64,
+    waiting: Waiting,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Runs while a client does not read.
+    stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Socket<S> {
+    pub fn new(stream: S, phase: Arc<Phase>) -> Self {
+        Self {
+            stream,
+            phase,
+            begun: 0,
+            waiting: Waiting::FirstByte,
+            since: Instant::now(),
+            timer: Box::pin(sleep(FIRST_BYTE_TIMEOUT)),
+            stalled: None,
+            lingering: None,
+        }
+    }
+
+    /// Notices that a request was answered since the last look.
+    fn begin_wait(&mut self) {
+        let begun = self.phase.begun.load(Ordering::Relaxed);
+        if begun != self.begun {
+            self.begun = begun;
+            self.waiting = Waiting::NextRequest;
+            self.since = Instant::now();
+        }
+    }
+
+    /// Fails when the wait has taken too long, and otherwise wakes the task when it will have.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let limit = match self.waiting {
+            Waiting::FirstByte => FIRST_BYTE_TIMEOUT,
+            Waiting::Head => HEAD_TIMEOUT,
+            Waiting::NextRequest => IDLE_TIMEOUT,
+        };
+        let deadline = self.since + limit;
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Ok(())
+    }
+
+    /// Watches over a write: one that cannot go on for too long fails.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if self.stalled.is_some() {
+                self.stalled = None;
+            }
+            return written;
+        }
+        let until = Instant::now() + WRITE_TIMEOUT;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let socket = &mut *self;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut socket.stream).poll_read(cx, buffer);
+        if socket.phase.answering.load(Ordering::Relaxed) {
+            return read;
+        }
+        socket.begin_wait();
+        match read {
+            Poll::Pending => socket.poll_wait(cx)?,
+            Poll::Ready(_) if buffer.filled().len() > before => {
+                if !matches!(socket.waiting, Waiting::Head) {
+                    socket.waiting = Waiting::Head;
+                    socket.since = Instant::now();
+                }
+            }
+            Poll::Ready(_) => {}
+        }
+        read
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -50,7 +172,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -58,14 +181,16 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch_write(cx, flushed)
     }
 
     /// Tells the client that nothing more comes, and reads what it still sends until it closes too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = &mut *self;
         if socket.lingering.is_none() {
-            ready!(Pin::new(&mut socket.stream).poll_shutdown(cx))?;
+            let shut = Pin::new(&mut socket.stream).poll_shutdown(cx);
+            ready!(socket.watch_write(cx, shut))?;
         }
         let lingering = socket.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT)));
         let mut ignored = [0; 4096];

@@ -12,8 +12,7 @@ pub mod supervisor;
 use std::path::Path;
 use std::str::FromStr;
 
-use tokio_postgres::Config;
-
+use super::Address;
 use super::migrations::{SetupError, connect};
 use crate::config::Secret;
 use cluster::Cluster;
@@ -29,7 +28,7 @@ const SUPERUSER: &str = "postgres";
 /// A running server and the folder it serves.
 pub struct Embedded {
     folder: Folder,
-    config: Config,
+    address: Address,
     /// None when another process runs the server and this one is a guest.
     supervisor: Option<Supervisor>,
     lock: Option<Lock>,
@@ -59,7 +58,7 @@ impl Embedded {
         let supervisor = Supervisor::watch(cluster, server);
         let mut embedded = Self {
             folder,
-            config: config(&socket, ROLE, DATABASE),
+            address: address(&socket, ROLE, DATABASE),
             supervisor: Some(supervisor),
             lock: Some(lock),
         };
@@ -80,16 +79,16 @@ impl Embedded {
         let free = folder.lock()?.is_some();
         match folder.running_socket_folder() {
             Some(socket) if !free => {
-                let config = config(&socket, ROLE, DATABASE);
-                Ok(Self { folder, config, supervisor: None, lock: None })
+                let address = address(&socket, ROLE, DATABASE);
+                Ok(Self { folder, address, supervisor: None, lock: None })
             }
             _ => Self::start(data_dir, postgres_bin, connections).await,
         }
     }
 
     /// How to connect.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     pub fn folder(&self) -> &Path {
@@ -116,16 +115,16 @@ impl Drop for Embedded {
     }
 }
 
-/// Connection settings for the server behind a socket folder.
-pub fn config(socket: &Path, user: &str, database: &str) -> Config {
-    let mut config = Config::new();
+/// The server behind a socket folder.
+fn address(socket: &Path, user: &str, database: &str) -> Address {
+    let mut config = tokio_postgres::Config::new();
     config.host_path(socket).user(user).dbname(database);
-    config
+    Address::plain(config)
 }
 
 async fn create_role_and_database(socket: &Path) -> Result<(), SetupError> {
     let failed = |_| SetupError::new("The role or the database of the service cannot be made.");
-    let client = connect(&config(socket, SUPERUSER, SUPERUSER)).await?;
+    let client = connect(&address(socket, SUPERUSER, SUPERUSER)).await?;
     let exists =
         async |sql: &str, name: &str| client.query_opt(sql, &[&name]).await.map_err(failed);
     if exists("SELECT FROM pg_roles WHERE rolname = $1", ROLE).await?.is_none() {

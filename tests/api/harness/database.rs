@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use healthcare_backend::db::migrations;
+use healthcare_backend::db::{Address, migrations};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -26,7 +26,9 @@ impl TestDb {
                 let admin = superuser("postgres").await;
                 admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN")).await.unwrap();
                 create(TEMPLATE, "template0").await;
-                migrations::run(&cluster().config(ROLE, TEMPLATE), 1).await.unwrap();
+                migrations::run(&Address::plain(cluster().config(ROLE, TEMPLATE)), 1)
+                    .await
+                    .unwrap();
             })
             .await;
         Self::copy_of(TEMPLATE).await

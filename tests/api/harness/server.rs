@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use healthcare_backend::app::App;
 use healthcare_backend::config::{Config, Secret};
+use healthcare_backend::db::Address;
 use healthcare_backend::server::serve;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -39,7 +40,7 @@ impl TestServer {
 
     /// With settings of one's own beside those of [`config`].
     pub async fn start_with(database: Arc<TestDb>, variables: &[(&str, &str)]) -> Self {
-        let (config, address) = (config(variables), database.config());
+        let (config, address) = (config(variables), Address::plain(database.config()));
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, listening) = oneshot::channel();
         let thread = thread::spawn(move || {

@@ -1,0 +1,103 @@
+//! What hyper lets through but is wrong or too large, refused before anything else is looked at.
+
+use hyper::Version;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+
+use crate::error::{Error, Result};
+
+/// The longest request target, in bytes.
+const MAX_TARGET: usize = 8 << 10;
+/// The most that all headers may come to, in bytes, counted as they are sent.
+const MAX_HEADERS: usize = 24 << 10;
+
+/// Checks the head of a request.
+pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET {
+        return Err(Error::UriTooLong);
+    }
+    let (mut size, mut hosts, mut authorizations, mut lengths) = (0, 0, 0, 0);
+    for (name, value) in request.headers() {
+        // Each is sent as `name: value` and a line end.
+        size += name.as_str().len() + value.len() + 4;
+        match *name {
+            HOST if is_host(value.as_bytes()) => hosts += 1,
+            HOST => return Err(Error::BadRequest("The Host header is not a host.")),
+            AUTHORIZATION => authorizations += 1,
+            CONTENT_LENGTH => lengths += 1,
+            // hyper reads the body as chunked if that comes last, and ignores what comes before.
+            TRANSFER_ENCODING if !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+                return Err(Error::BadRequest("The only transfer encoding is chunked."));
+            }
+            _ => {}
+        }
+    }
+    if size > MAX_HEADERS {
+        return Err(Error::HeadersTooLarge);
+    }
+    // RFC 9112, section 3.2.
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(Error::BadRequest("There must be one Host header."));
+    }
+    if authorizations > 1 {
+        return Err(Error::BadRequest("There must be one Authorization header at most."));
+    }
+    if lengths > 1 {
+        return Err(Error::BadRequest("There must be one Content-Length header at most."));
+    }
+    // RFC 9700, section 4.3.2: it would end up in logs and histories.
+    let query = request.uri().query().unwrap_or_default();
+    if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
+        return Err(Error::BadRequest("A token must not stand in the URL."));
+    }
+    Ok(())
+}
+
+/// Whether the bytes can be a host and a port (RFC 3986, section 3.2.2).
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_graphic() && !b"/\\?#@,\"<>".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use hyper::Request;
+
+    use super::*;
+
+    fn code(headers: &[(&str, &str)], target: &str) -> Option<&'static str> {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap()).err().map(|error| error.status_and_code().1)
+    }
+
+    #[test]
+    fn heads_that_mean_two_things_are_refused() {
+        let host = ("host", "a");
+        for (headers, refused) in [
+            (vec![host], false),
+            (vec![("host", "a:80")], false),
+            (vec![("host", "[::1]:80")], false),
+            (vec![], true),
+            (vec![host, host], true),
+            (vec![("host", "a/b")], true),
+            (vec![("host", "u@a")], true),
+            (vec![host, ("transfer-encoding", "Chunked")], false),
+            (vec![host, ("transfer-encoding", "gzip, chunked")], true),
+            (vec![host, ("transfer-encoding", "identity")], true),
+            (vec![host, ("authorization", "a"), ("authorization", "a")], true),
+            (vec![host, ("content-length", "1"), ("content-length", "1")], true),
+        ] {
+            let expected = refused.then_some("bad_request");
+            assert_eq!(code(&headers, "/"), expected, "{headers:?}");
+        }
+        assert_eq!(code(&[host], "/?a=1&access_token=x"), Some("bad_request"));
+        assert_eq!(code(&[host], &format!("/{}", "a".repeat(MAX_TARGET))), Some("uri_too_long"));
+        assert_eq!(code(&[host], &format!("/{}", "a".repeat(MAX_TARGET - 1))), None);
+        let long = "a".repeat(MAX_HEADERS);
+        assert_eq!(code(&[host, ("x", &long)], "/"), Some("headers_too_large"));
+    }
+}
