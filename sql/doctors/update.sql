@@ -21,7 +21,7 @@ WITH seen AS MATERIALIZED (
             n.name, n.specialization, n.email, n.phone, n.license_number, n.years_of_experience,
             n.qualification, n.hospital, n.address, n.bio, n.metadata,
             d.version + c.changed::integer,
-            CASE WHEN c.changed THEN now() ELSE d.updated_at END
+            CASE WHEN c.changed THEN greatest(clock_timestamp(), d.updated_at) ELSE d.updated_at END
         FROM json_populate_record(d, $3) AS n
         CROSS JOIN LATERAL (
             SELECT (

@@ -19,7 +19,7 @@ WITH seen AS MATERIALIZED (
             n.medical_history, n.notes, n.emergency_contact_name,
             n.emergency_contact_phone, n.metadata,
             p.version + c.changed::integer,
-            CASE WHEN c.changed THEN now() ELSE p.updated_at END
+            CASE WHEN c.changed THEN greatest(clock_timestamp(), p.updated_at) ELSE p.updated_at END
         FROM json_populate_record(p, $3) AS n
         CROSS JOIN LATERAL (
             SELECT (

@@ -52,7 +52,9 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
         }
         "mappings_doctor_id_fkey" => Some(Error::DoctorNotFound),
         // The token's user is not in this database.
-        "patients_created_by_fkey" | "doctors_created_by_fkey" => Some(Error::InvalidToken),
+        "patients_created_by_fkey" | "doctors_created_by_fkey" | "sessions_user_id_fkey" => {
+            Some(Error::InvalidToken)
+        }
         _ if *code == SqlState::CHECK_VIOLATION => checked_field(constraint)
             .map(|field| Error::fields(vec![FieldError::new(field, "is out of range")])),
         _ => None,

@@ -57,7 +57,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     let address = counted(trusted_proxies.client(peer, request.headers()));
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
-    let (email, password) = (email.as_text(), password.as_text());
+    // PostgreSQL's text holds no NUL; no address holds a space either.
+    let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let place = worker.app.passwords.reserve()?;
     throttle.check(&worker.pool, email, &address).await?;
     let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;

@@ -23,12 +23,9 @@ pub const REGISTER_FIELDS: [Field; 3] = [
     required("password", Rule::NewPassword),
 ];
 
-/// What logging in takes: almost anything, because what is wrong is not said.
+/// What logging in takes: anything, because what is wrong is not said.
 pub const LOGIN_FIELDS: [Field; 2] =
-    [required("email", Rule::Text { max: AUTH_LIMIT }), required("password", Rule::Credential)];
-
-/// More than a body of `/api/auth` can hold.
-const AUTH_LIMIT: usize = 8 << 10;
+    [required("email", Rule::Credential), required("password", Rule::Credential)];
 
 /// What exchanging a refresh token takes.
 pub const REFRESH_FIELDS: [Field; 1] = [required("refresh_token", Rule::Credential)];

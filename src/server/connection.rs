@@ -58,7 +58,6 @@ where
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     // How a connection ends is the client's affair; what happened to its requests is in the log.

@@ -1,7 +1,22 @@
 //! The service's tests, from outside: real sockets, real PostgreSQL, nothing to start by hand.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
+mod auth;
+mod bad_input;
+mod constraints;
+mod crashes;
+mod doctors;
+mod embedded;
+mod failures;
 mod harness;
+mod lists;
 mod logins;
+mod logs;
+mod mappings;
 mod patients;
+mod program;
+mod properties;
+mod resources;
 mod sessions;
+mod sql_files;

@@ -1,5 +1,6 @@
-//! `/api/patients`: each user's own.
+//! `/api/patients`: each user's own. What patients and doctors share is in `resources`.
 
+use hyper::Method;
 use serde_json::json;
 
 use crate::harness::TestServer;
@@ -8,11 +9,90 @@ use crate::harness::TestServer;
 async fn another_users_patient_is_not_found() {
     let server = TestServer::start().await;
     let (ada, eve) = (server.user().await, server.user().await);
+    let created = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
+    let target = format!("/api/patients/{}", created.id());
+    ada.get(&target).await.expect(200);
+    for eve in [eve.clone(), eve.with("if-match", "*"), eve.with("if-match", "\"9\"")] {
+        eve.get(&target).await.expect_error(404, "patient_not_found");
+        eve.put(&target, &json!({"name": "E"})).await.expect_error(404, "patient_not_found");
+        eve.patch(&target, &json!({"name": "E"})).await.expect_error(404, "patient_not_found");
+        eve.delete(&target).await.expect_error(404, "patient_not_found");
+    }
+    eve.with("if-none-match", "*").get(&target).await.expect_error(404, "patient_not_found");
+    eve.send(Method::HEAD, &target, None).await.expect(404);
+    assert_eq!(eve.get("/api/patients").await.json(), json!([]));
+    assert_eq!(ada.get(&target).await.expect(200).body, created.body);
+}
+
+#[tokio::test]
+async fn another_users_patient_and_none_are_the_same_answer() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let id = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
+    let eve = eve.with("x-request-id", "same");
+    let others = eve.get(&format!("/api/patients/{id}")).await;
+    let missing = eve.get(&format!("/api/patients/{}", id + 1)).await;
+    assert_eq!(others.body, missing.body);
+}
+
+#[tokio::test]
+async fn an_admin_sees_no_patients_of_others() {
+    let server = TestServer::start().await;
+    let (ada, admin) = (server.user().await, server.admin().await);
     let id = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
     let target = format!("/api/patients/{id}");
-    ada.get(&target).await.expect(200);
-    eve.get(&target).await.expect_error(404, "patient_not_found");
-    eve.patch(&target, &json!({"name": "E"})).await.expect_error(404, "patient_not_found");
-    eve.delete(&target).await.expect_error(404, "patient_not_found");
-    assert_eq!(eve.get("/api/patients").await.json(), json!([]));
+    admin.get(&target).await.expect_error(404, "patient_not_found");
+    admin.patch(&target, &json!({"name": "E"})).await.expect_error(404, "patient_not_found");
+    admin.delete(&target).await.expect_error(404, "patient_not_found");
+    assert_eq!(admin.get("/api/patients").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn each_user_lists_their_own() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let mut expected = [Vec::new(), Vec::new()];
+    for n in 0..6 {
+        let owner = n % 2;
+        let client = if owner == 0 { &ada } else { &eve };
+        let body = json!({"name": format!("Patient {n}")});
+        expected[owner].push(client.post("/api/patients", &body).await.expect(201).json());
+    }
+    assert_eq!(ada.get("/api/patients").await.json(), json!(expected[0]));
+    assert_eq!(eve.get("/api/patients").await.json(), json!(expected[1]));
+}
+
+#[tokio::test]
+async fn nobody_can_make_a_patient_for_another() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let body = json!({"name": "Grace", "created_by": ada.user_id().await});
+    let created = eve.post("/api/patients", &body).await.expect(201).json();
+    assert_eq!(created["created_by"], eve.user_id().await);
+    assert_eq!(ada.get("/api/patients").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_patients_mappings_go_with_it() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let doctor = json!({"name": "House", "specialization": "Nephrology"});
+    let doctor = ada.post("/api/doctors", &doctor).await.expect(201).id();
+    let mut mappings = Vec::new();
+    for name in ["Grace", "Joan"] {
+        let patient = ada.post("/api/patients", &json!({"name": name})).await.expect(201).id();
+        let body = json!({"patient_id": patient, "doctor_id": doctor});
+        mappings.push(ada.post("/api/mappings", &body).await.expect(201).json());
+    }
+    let gone = mappings.remove(0);
+    let target = format!("/api/patients/{}", gone["patient_id"]);
+    ada.delete(&target).await.expect(204);
+    assert_eq!(ada.get("/api/mappings").await.json(), json!(mappings));
+    let of_patient = format!("/api/mappings/{}", gone["patient_id"]);
+    ada.get(&of_patient).await.expect_error(404, "patient_not_found");
+    ada.delete(&format!("/api/mappings/{}", gone["id"])).await.expect_error(404, "not_found");
+    let doctor = format!("/api/doctors/{doctor}");
+    ada.delete(&doctor).await.expect_error(409, "doctor_assigned");
+    ada.delete(&format!("/api/patients/{}", mappings[0]["patient_id"])).await.expect(204);
+    ada.delete(&doctor).await.expect(204);
 }

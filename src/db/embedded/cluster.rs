@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::SUPERUSER;
 use super::folder::{Folder, cannot, random_hex};
 use super::programs::Programs;
@@ -68,11 +70,9 @@ impl Cluster {
                 cluster.display()
             )));
         }
-        let unfinished = cluster.with_extension("new");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .map_err(|error| cannot("remove", &unfinished, &error))?;
-        }
+        self.folder.remove_unfinished_clusters()?;
+        // A name of its own, because an initdb that a crash left behind still cleans up after itself.
+        let unfinished = cluster.with_extension(format!("new-{}", random_hex::<4>()?));
         self.folder.create_private(&unfinished)?;
         let output = self
             .programs
@@ -120,6 +120,7 @@ impl Cluster {
         if Path::new(PROC).exists() {
             // PostgreSQL would take any process that has since got the noted id for its own.
             let _ = fs::remove_file(cluster.join("postmaster.pid"));
+            let _ = fs::remove_file(self.socket_folder.join(format!("{SOCKET_FILE}.lock")));
         }
         Ok(())
     }
@@ -137,7 +138,8 @@ impl Cluster {
             }
             if !matches!(server.try_wait(), Ok(None)) {
                 return Err(SetupError::new(format!(
-                    "PostgreSQL did not start. {} says why.",
+                    "PostgreSQL did not start: {} ({})",
+                    self.folder.last_fatal_error().unwrap_or_default(),
                     self.folder.log().display()
                 )));
             }
@@ -220,21 +222,24 @@ fn works_in(process: &Path, folder: &Path) -> bool {
 
 /// Ends the server: sessions are ended at once, what is committed is written.
 pub fn stop(server: &mut Child) -> std::io::Result<()> {
-    interrupt(server.id());
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    while server.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            return server.kill();
+    // A server that is just recovering from a crash may not heed the first. The second leaves the
+    // recovery to the next start, and loses nothing either.
+    for (ask, patience) in [(Signal::INT, STOP_TIMEOUT / 4), (Signal::QUIT, STOP_TIMEOUT)] {
+        signal(server.id(), ask);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if server.try_wait()?.is_some() {
+                return Ok(());
+            }
+            sleep(POLL);
         }
-        sleep(POLL);
     }
-    Ok(())
+    server.kill()
 }
 
-/// Asks for a fast stop.
-fn interrupt(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _ = kill_process(pid, signal);
     }
 }

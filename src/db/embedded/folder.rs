@@ -9,6 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use super::programs::{User, unprivileged_user};
 use crate::config::{DEFAULT_DATA_DIR, MIN_SECRET_BYTES, Secret};
@@ -61,6 +63,25 @@ impl Folder {
         self.path.join("postgresql.log")
     }
 
+    /// Removes what an `initdb` that did not come to its end has left.
+    pub fn remove_unfinished_clusters(&self) -> Result<(), SetupError> {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with("cluster.new") {
+                fs::remove_dir_all(&path).map_err(|error| cannot("remove", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last reason that the server gave for not running.
+    pub fn last_fatal_error(&self) -> Option<String> {
+        let log = fs::read(self.log()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let (_, reason) = log.lines().rev().find_map(|line| line.split_once("FATAL:"))?;
+        Some(reason.trim().to_owned())
+    }
+
     /// The version that made the cluster, if there is one.
     pub fn cluster_version(&self) -> Option<String> {
         fs::read_to_string(self.cluster().join("PG_VERSION")).ok()
@@ -87,6 +108,17 @@ impl Folder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(cannot("lock", &path, &error)),
         }
+    }
+
+    /// As [`lock`](Self::lock), but waits a little for a command that only looks whether it is free.
+    pub fn lock_patiently(&self) -> Result<Option<Lock>, SetupError> {
+        for _ in 0..10 {
+            if let Some(lock) = self.lock()? {
+                return Ok(Some(lock));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(None)
     }
 
     /// Makes a folder that only the server's user can enter.

@@ -11,6 +11,7 @@ pub mod supervisor;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use super::Address;
 use super::migrations::{SetupError, connect};
@@ -24,6 +25,10 @@ use supervisor::Supervisor;
 const ROLE: &str = "healthcare";
 const DATABASE: &str = "healthcare";
 const SUPERUSER: &str = "postgres";
+
+/// How long a command waits for a service that is starting or stopping.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+const JOIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running server and the folder it serves.
 pub struct Embedded {
@@ -43,7 +48,7 @@ impl Embedded {
         connections: usize,
     ) -> Result<Self, SetupError> {
         let folder = Folder::open(data_dir)?;
-        let Some(lock) = folder.lock()? else {
+        let Some(lock) = folder.lock_patiently()? else {
             return Err(SetupError::new(format!(
                 "Another healthcare-backend runs on {}. Stop it, or set another DATA_DIR.",
                 folder.path().display()
@@ -76,13 +81,25 @@ impl Embedded {
         connections: usize,
     ) -> Result<Self, SetupError> {
         let folder = Folder::open(data_dir)?;
-        let free = folder.lock()?.is_some();
-        match folder.running_socket_folder() {
-            Some(socket) if !free => {
-                let address = address(&socket, ROLE, DATABASE);
-                Ok(Self { folder, address, supervisor: None, lock: None })
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        loop {
+            if folder.lock()?.is_some() {
+                return Self::start(data_dir, postgres_bin, connections).await;
             }
-            _ => Self::start(data_dir, postgres_bin, connections).await,
+            if let Some(socket) = folder.running_socket_folder() {
+                let address = address(&socket, ROLE, DATABASE);
+                if connect(&address).await.is_ok() {
+                    return Ok(Self { folder, address, supervisor: None, lock: None });
+                }
+            }
+            // Whoever has the lock may just be starting or stopping.
+            if Instant::now() > deadline {
+                return Err(SetupError::new(format!(
+                    "Another healthcare-backend holds {}, but its database does not answer.",
+                    folder.path().display()
+                )));
+            }
+            tokio::time::sleep(JOIN_PAUSE).await;
         }
     }
 
@@ -116,7 +133,7 @@ impl Drop for Embedded {
 }
 
 /// The server behind a socket folder.
-fn address(socket: &Path, user: &str, database: &str) -> Address {
+pub fn address(socket: &Path, user: &str, database: &str) -> Address {
     let mut config = tokio_postgres::Config::new();
     config.host_path(socket).user(user).dbname(database);
     Address::plain(config)

@@ -4,9 +4,16 @@
 mod client;
 mod cluster;
 mod database;
+mod lock;
+pub mod program;
+pub mod raw;
 mod server;
+pub mod socket;
+mod wait;
 
 pub use client::{Answer, Client};
-pub use cluster::{cluster, random};
+pub use cluster::random;
 pub use database::TestDb;
-pub use server::{JWT_SECRET, TestServer, config};
+pub use lock::Lock;
+pub use server::{JWT_SECRET, TestServer};
+pub use wait::{until, wait_until};

@@ -40,7 +40,17 @@ impl TestServer {
 
     /// With settings of one's own beside those of [`config`].
     pub async fn start_with(database: Arc<TestDb>, variables: &[(&str, &str)]) -> Self {
-        let (config, address) = (config(variables), Address::plain(database.config()));
+        let address = database.config();
+        Self::start_at(address, database, variables).await
+    }
+
+    /// With a way of its own to the database.
+    pub async fn start_at(
+        address: tokio_postgres::Config,
+        database: Arc<TestDb>,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let (config, address) = (config(variables), Address::plain(address));
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, listening) = oneshot::channel();
         let thread = thread::spawn(move || {
@@ -79,7 +89,7 @@ impl TestServer {
     /// A user who was made an admin.
     pub async fn admin(&self) -> Client {
         let admin = self.user().await;
-        let id = admin.get("/api/auth/me").await.json()["id"].as_i64().unwrap();
+        let id = admin.user_id().await;
         let database = self.database.connect().await;
         database.execute("UPDATE users SET role = 'admin' WHERE id = $1", &[&id]).await.unwrap();
         admin
@@ -120,6 +130,18 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
 }
 
 impl Client {
+    /// This client as a user who has registered, with a new session.
+    pub async fn logged_in(self, email: &str) -> Self {
+        let login = json!({"email": email, "password": "correct horse"});
+        let session = self.post("/api/auth/login", &login).await.expect(200).json();
+        self.with_token(session["token"].as_str().unwrap())
+    }
+
+    /// The id of the user whose token this is.
+    pub async fn user_id(&self) -> i64 {
+        self.get("/api/auth/me").await.expect(200).id()
+    }
+
     /// This client as a user with this address and the password `correct horse`.
     pub async fn registered(self, email: &str) -> Self {
         let body = json!({"name": "Test", "email": email, "password": "correct horse"});

@@ -1,0 +1,138 @@
+//! The access table: what each route answers to its owner and to another user.
+
+use healthcare_backend::routes::{Access, Route};
+
+pub struct Row {
+    pub label: &'static str,
+    pub id: Id,
+    pub allow: &'static str,
+    pub access: Access,
+    /// `HEAD` is answered as `GET`, and `OPTIONS` the same everywhere.
+    pub cells: &'static [Cell],
+}
+
+pub struct Cell {
+    pub method: &'static str,
+    pub owner: u16,
+    /// Status and code of the error; no code where another user succeeds too.
+    pub other: (u16, &'static str),
+}
+
+/// Whose id stands in the path.
+pub enum Id {
+    None,
+    Patient,
+    Doctor,
+    /// A patient's for `GET`, a mapping's for `DELETE`.
+    PatientOrMapping,
+}
+
+impl Row {
+    pub fn cell(&self, method: &str) -> &Cell {
+        let method = if method == "HEAD" { "GET" } else { method };
+        let mut cells = self.cells.iter();
+        cells.find(|cell| cell.method == method).unwrap_or_else(|| {
+            panic!("the table says nothing of {method} {}", self.label);
+        })
+    }
+}
+
+/// The same for every user.
+const fn all(method: &'static str, status: u16) -> Cell {
+    Cell { method, owner: status, other: (status, "") }
+}
+
+const fn cell(method: &'static str, owner: u16, status: u16, code: &'static str) -> Cell {
+    Cell { method, owner, other: (status, code) }
+}
+
+/// The rows, and the match from a route to its row.
+macro_rules! table {
+    ($($route:pat => $row:expr,)*) => {
+        pub const TABLE: &[Row] = &[$($row,)*];
+
+        pub fn row_of(route: Route) -> &'static Row {
+            match route {
+                $($route => const { &$row },)*
+            }
+        }
+    };
+}
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const SUBMIT: &str = "POST, OPTIONS";
+const COLLECTION: &str = "GET, HEAD, POST, OPTIONS";
+const RESOURCE: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+
+table! {
+    Route::Live => Row {
+        label: "/health/live", id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::Ready => Row {
+        label: "/health/ready", id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::Register => Row {
+        label: "/api/auth/register", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        cells: &[all("POST", 201)],
+    },
+    Route::Login => Row {
+        label: "/api/auth/login", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        cells: &[all("POST", 200)],
+    },
+    Route::Refresh => Row {
+        label: "/api/auth/refresh", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        cells: &[all("POST", 200)],
+    },
+    Route::Logout => Row {
+        label: "/api/auth/logout", id: Id::None, allow: SUBMIT, access: Access::User,
+        cells: &[all("POST", 204)],
+    },
+    Route::Password => Row {
+        label: "/api/auth/password", id: Id::None, allow: "PUT, OPTIONS", access: Access::User,
+        cells: &[all("PUT", 204)],
+    },
+    Route::Me => Row {
+        label: "/api/auth/me", id: Id::None, allow: READ, access: Access::User,
+        cells: &[all("GET", 200)],
+    },
+    Route::Patients => Row {
+        label: "/api/patients", id: Id::None, allow: COLLECTION, access: Access::User,
+        cells: &[all("GET", 200), all("POST", 201)],
+    },
+    Route::Patient(_) => Row {
+        label: "/api/patients/{id}", id: Id::Patient, allow: RESOURCE, access: Access::User,
+        cells: &[
+            cell("GET", 200, 404, "patient_not_found"),
+            cell("PUT", 200, 404, "patient_not_found"),
+            cell("PATCH", 200, 404, "patient_not_found"),
+            cell("DELETE", 204, 404, "patient_not_found"),
+        ],
+    },
+    Route::Doctors => Row {
+        label: "/api/doctors", id: Id::None, allow: COLLECTION, access: Access::User,
+        cells: &[all("GET", 200), all("POST", 201)],
+    },
+    Route::Doctor(_) => Row {
+        label: "/api/doctors/{id}", id: Id::Doctor, allow: RESOURCE, access: Access::User,
+        cells: &[
+            all("GET", 200),
+            cell("PUT", 200, 403, "forbidden"),
+            cell("PATCH", 200, 403, "forbidden"),
+            cell("DELETE", 204, 403, "forbidden"),
+        ],
+    },
+    Route::Mappings => Row {
+        label: "/api/mappings", id: Id::None, allow: COLLECTION, access: Access::User,
+        cells: &[all("GET", 200), cell("POST", 201, 404, "patient_not_found")],
+    },
+    Route::Mapping(_) => Row {
+        label: "/api/mappings/{id}", id: Id::PatientOrMapping,
+        allow: "GET, HEAD, DELETE, OPTIONS", access: Access::User,
+        cells: &[
+            cell("GET", 200, 404, "patient_not_found"),
+            cell("DELETE", 204, 404, "not_found"),
+        ],
+    },
+}

@@ -1,0 +1,279 @@
+//! What happens when a part does not do its part: clients that leave or fall silent, a database that
+//! is slow, busy, changed, gone or mute, a service that is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::socket::{read_head, read_to_end, request, send};
+use crate::harness::{Answer, Client, Lock, TestDb, TestServer, until};
+
+/// A server with one worker and this many connections.
+async fn small_server(pool_size: usize) -> TestServer {
+    let database = Arc::new(TestDb::new().await);
+    let pool_size = pool_size.to_string();
+    TestServer::start_with(database, &[("WORKERS", "1"), ("POOL_SIZE", &pool_size)]).await
+}
+
+async fn patient(client: &Client, name: &str) -> i64 {
+    client.post("/api/patients", &json!({"name": name})).await.expect(201).id()
+}
+
+/// Closes sockets, and comes back when the only worker of the server has noticed.
+async fn leave(server: &TestServer, sockets: Vec<TcpStream>) {
+    drop(sockets);
+    for _ in 0..3 {
+        server.anyone().get("/health/live").await.expect(200);
+    }
+}
+
+/// Whether an answer is what a client may get while the database is in trouble.
+#[track_caller]
+fn is_unavailable(answer: &Answer) -> bool {
+    let code = answer.json()["code"].clone();
+    let unavailable = answer.status == 503;
+    assert!(unavailable || answer.status.is_success(), "{answer:?}");
+    assert!(!unavailable || code == "database_unavailable" || code == "overloaded", "{answer:?}");
+    unavailable
+}
+
+#[tokio::test]
+async fn a_write_that_was_started_runs_to_its_end_when_its_client_leaves() {
+    let server = small_server(4).await;
+    let ada = server.user().await;
+    let id = patient(&ada, "Grace").await;
+    let target = format!("/api/patients/{id}");
+
+    let lock = Lock::patients(server.database().connect().await, &[id]).await;
+    let patch = request("PATCH", &target, ada.token(), r#"{"name":"Hopper"}"#);
+    let socket = send(server.address(), &patch).await;
+    lock.awaited_by(1).await;
+    leave(&server, vec![socket]).await;
+    lock.release().await;
+
+    until("the change arrives", async || {
+        let name = ada.get(&target).await.expect(200).json()["name"].clone();
+        (name == "Hopper").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reads_whose_clients_left_give_their_connections_back() {
+    let server = small_server(1).await;
+    let ada = server.user().await;
+    let id = patient(&ada, "Grace").await;
+    let lock = Lock::table(server.database().connect().await).await;
+    let mut sockets = Vec::new();
+    for target in ["/api/patients".to_owned(), format!("/api/patients/{id}")] {
+        for _ in 0..20 {
+            let get = request("GET", &target, ada.token(), "");
+            sockets.push(send(server.address(), &get).await);
+        }
+    }
+    lock.awaited_by(1).await;
+    leave(&server, sockets).await;
+    lock.release().await;
+
+    // The one connection is free again: nothing of the forty waits in front of these.
+    for _ in 0..20 {
+        assert_eq!(ada.get("/api/patients").await.expect(200).json()[0]["name"], "Grace");
+    }
+    let client = server.database().connect().await;
+    // Two more ask which sessions have ended and remove what is over.
+    let sql = "SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'healthcare-backend'
+                   AND query NOT LIKE '%sessions%' AND query NOT LIKE '%login_failures%'";
+    assert_eq!(client.query(sql, &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn connections_that_the_database_ends_are_replaced() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let id = patient(&ada, "Grace").await;
+    let target = format!("/api/patients/{id}");
+    let superuser = server.database().connect_as_superuser().await;
+    for _ in 0..3 {
+        // Many at once, so that every worker has several connections.
+        let gets: Vec<_> = (0..32)
+            .map(|_| {
+                let (ada, target) = (ada.clone(), target.clone());
+                tokio::spawn(async move { ada.get(&target).await })
+            })
+            .collect();
+        for get in gets {
+            get.await.unwrap().expect(200);
+        }
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert!(!superuser.query(sql, &[]).await.unwrap().is_empty());
+        let mut unavailable = 0;
+        for round in 0..30 {
+            let answer = if round % 2 == 0 {
+                ada.get(&target).await
+            } else {
+                ada.patch(&target, &json!({"age": round})).await
+            };
+            unavailable += usize::from(is_unavailable(&answer));
+        }
+        assert!(unavailable <= 8, "{unavailable} of 30 for 8 connections");
+        ada.get(&target).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_too_long_is_given_up_and_changes_nothing() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let id = patient(&ada, "Grace").await;
+    let target = format!("/api/patients/{id}");
+    let lock = Lock::patients(server.database().connect().await, &[id]).await;
+    let started = Instant::now();
+    let change = json!({"name": "Hopper"});
+    ada.patch(&target, &change).await.expect_error(503, "database_unavailable");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    lock.release().await;
+    let patient = ada.get(&target).await.expect(200).json();
+    assert_eq!((&patient["name"], &patient["version"]), (&json!("Grace"), &json!(1)));
+    ada.patch(&target, &change).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_pool_whose_connections_are_all_busy_refuses_at_last() {
+    let server = small_server(2).await;
+    let ada = server.user().await;
+    let ids = [patient(&ada, "Grace").await, patient(&ada, "Edith").await];
+    let lock = Lock::patients(server.database().connect().await, &ids).await;
+    let patches: Vec<_> = ids
+        .map(|id| {
+            let ada = ada.clone();
+            let target = format!("/api/patients/{id}");
+            tokio::spawn(async move { ada.patch(&target, &json!({"age": 1})).await })
+        })
+        .into();
+    lock.awaited_by(2).await;
+    ada.get("/api/doctors").await.expect_error(503, "overloaded");
+    server.anyone().get("/health/live").await.expect(200);
+    lock.release().await;
+    for patch in patches {
+        // On a busy machine the statements may have been given up already.
+        is_unavailable(&patch.await.unwrap());
+    }
+    ada.get("/api/doctors").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_schema_that_changes_under_running_statements_costs_each_connection_one_answer_at_most() {
+    for change in [
+        "ALTER TABLE patients ADD COLUMN extra text",
+        // The columns of the answer change, so that every prepared statement is out of date.
+        "ALTER TABLE patients ALTER COLUMN notes TYPE varchar(5000)",
+    ] {
+        let server = TestServer::start().await;
+        let ada = server.user().await;
+        let id = patient(&ada, "Grace").await;
+        let target = format!("/api/patients/{id}");
+        let traffic: Vec<_> = (0..8)
+            .map(|index| {
+                let (ada, target) = (ada.clone(), target.clone());
+                tokio::spawn(async move {
+                    let mut unavailable = 0;
+                    for round in 0..25 {
+                        let answer = if index % 2 == 0 {
+                            ada.get(&target).await
+                        } else {
+                            ada.patch(&target, &json!({"age": round})).await
+                        };
+                        unavailable += usize::from(is_unavailable(&answer));
+                    }
+                    unavailable
+                })
+            })
+            .collect();
+        server.database().connect().await.batch_execute(change).await.unwrap();
+        let mut unavailable = 0;
+        for task in traffic {
+            unavailable += task.await.unwrap();
+        }
+        assert!(unavailable <= 8, "{unavailable} for 8 connections after {change}");
+        for _ in 0..8 {
+            ada.get(&target).await.expect(200);
+            ada.get("/api/patients").await.expect(200);
+            ada.patch(&target, &json!({"notes": "still"})).await.expect(200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_408_and_the_end_of_the_connection() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let whole = request("POST", "/api/patients", ada.token(), r#"{"name":"Grace"}"#);
+    let started = Instant::now();
+    let mut socket = send(server.address(), &whole[..whole.len() - 1]).await;
+    let answer = read_to_end(&mut socket).await.to_ascii_lowercase();
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(answer.starts_with("http/1.1 408 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.contains(r#""code":"request_timeout""#), "{answer}");
+    assert_eq!(ada.get("/api/patients").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_database_that_never_speaks_makes_the_service_live_but_not_ready() {
+    let database = Arc::new(TestDb::new().await);
+    let mute = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address: SocketAddr = mute.local_addr().unwrap();
+    let accepting = tokio::spawn(async move {
+        let mut sockets = Vec::new();
+        while let Ok((socket, _)) = mute.accept().await {
+            sockets.push(socket);
+        }
+    });
+    let mut config = tokio_postgres::Config::new();
+    config.host(address.ip().to_string()).port(address.port()).user("u").dbname("d");
+    let mut server = TestServer::start_at(config, database, &[]).await;
+    let anyone = server.anyone();
+    for _ in 0..2 {
+        let started = Instant::now();
+        anyone.get("/health/ready").await.expect_error(503, "database_unavailable");
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        anyone.get("/health/live").await.expect(200);
+    }
+    server.stop();
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn stopping_answers_what_runs_and_closes_what_is_idle() {
+    let mut server = TestServer::start().await;
+    let ada = server.user().await;
+    let id = patient(&ada, "Grace").await;
+    let target = format!("/api/patients/{id}");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for _ in 0..4 {
+        let mut socket = send(server.address(), &request("HEAD", "/health/live", "", "")).await;
+        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200 "));
+        idle.push(socket);
+    }
+    // One that never sent anything.
+    idle.push(TcpStream::connect(server.address()).await.unwrap());
+
+    let lock = Lock::patients(server.database().connect().await, &[id]).await;
+    let client = ada.clone();
+    let running =
+        tokio::spawn(async move { client.patch(&target, &json!({"name": "Hopper"})).await });
+    lock.awaited_by(1).await;
+    server.begin_stop();
+    for socket in &mut idle {
+        assert_eq!(read_to_end(socket).await, "");
+    }
+    assert!(TcpStream::connect(server.address()).await.is_err(), "nobody new comes in");
+    lock.release().await;
+    assert_eq!(running.await.unwrap().expect(200).json()["name"], "Hopper");
+    server.stop();
+}

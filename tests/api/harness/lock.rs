@@ -1,0 +1,41 @@
+//! Locks that make the service's statements wait for as long as a test likes.
+
+use tokio_postgres::Client;
+
+use super::wait::until;
+
+/// A transaction of the test's own that others wait for.
+pub struct Lock(Client);
+
+impl Lock {
+    /// Nobody else can change these patients.
+    pub async fn patients(client: Client, ids: &[i64]) -> Self {
+        client.batch_execute("BEGIN").await.unwrap();
+        let sql = "SELECT FROM patients WHERE id = ANY ($1) FOR UPDATE";
+        let locked = client.query(sql, &[&ids]).await.unwrap();
+        assert_eq!(locked.len(), ids.len());
+        Self(client)
+    }
+
+    /// Nobody else can even read patients.
+    pub async fn table(client: Client) -> Self {
+        client.batch_execute("BEGIN; LOCK TABLE patients").await.unwrap();
+        Self(client)
+    }
+
+    /// Waits until this many statements wait for the lock, and tells their backends' ids.
+    pub async fn awaited_by(&self, count: usize) -> Vec<i32> {
+        let sql = "SELECT DISTINCT pid FROM pg_locks
+                   WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        until("statements wait for the lock", async || {
+            let rows = self.0.query(sql, &[]).await.unwrap();
+            let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+            (pids.len() >= count).then_some(pids)
+        })
+        .await
+    }
+
+    pub async fn release(self) {
+        self.0.batch_execute("COMMIT").await.unwrap();
+    }
+}

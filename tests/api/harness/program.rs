@@ -1,0 +1,243 @@
+//! The real program in a process of its own, with an environment and a working folder that hold
+//! nothing but what the test puts there.
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::config::Host;
+
+use super::client::Client;
+use super::cluster::random;
+use super::wait::wait_until;
+
+/// Ends what works in the folder and removes it when its standard input ends: when the test is done
+/// with it, and also when the tests are killed. SIGQUIT lets PostgreSQL free its shared memory.
+const WATCH: &str = r#"
+read -r _
+signal=QUIT
+tries=0
+while :; do
+    found=
+    for process in /proc/[0-9]*; do
+        case $(readlink "$process/cwd") in
+            "$1" | "$1"/*) found=1; kill -$signal "${process#/proc/}" ;;
+        esac
+    done
+    [ "$found" ] || break
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || signal=KILL
+    sleep 0.1
+done 2> /dev/null
+rm -rf "$1"
+"#;
+
+/// The folder that a program works in. Dropping it ends what still runs there and removes it.
+pub struct Workplace {
+    path: PathBuf,
+    watch: Child,
+}
+
+impl Workplace {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("healthcare-program-{}", random()));
+        fs::create_dir(&path).unwrap();
+        let path = path.canonicalize().unwrap();
+        let mut watch = Command::new("/bin/sh");
+        watch.args(["-c", WATCH, "sh"]).arg(&path).stdin(Stdio::piped()).current_dir("/");
+        Self { path, watch: watch.spawn().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the embedded database lies unless the test says otherwise.
+    pub fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// The program with these arguments and settings.
+    pub fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_healthcare-backend"));
+        command.args(arguments).current_dir(&self.path).env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        // What the program makes beside its data is removed with the folder.
+        command.env("TMPDIR", &self.path).env("PORT", "0").env("BCRYPT_COST", "4");
+        command.envs(settings.iter().copied());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
+        Program::spawn(self.command(arguments, settings)).wait()
+    }
+
+    /// Starts the service and waits until it listens.
+    pub fn serve(&self, settings: &[(&str, &str)]) -> Program {
+        let program = Program::spawn(self.command(&[], settings));
+        program.address();
+        program
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        drop(self.watch.stdin.take());
+        let _ = self.watch.wait();
+    }
+}
+
+/// A program that runs. Dropping it ends it.
+pub struct Program {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// None if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Program {
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = Output::collect(child.stdout.take().unwrap());
+        let stderr = Output::collect(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// The address it listens on, once it does.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        let address = wait_until("the program listens or ends", || {
+            let said = self.stdout.so_far();
+            let (_, rest) = match said.split_once("listening address=") {
+                Some(found) => found,
+                None if self.stdout.has_ended() => {
+                    panic!("ended: {said} {}", self.stderr.so_far())
+                }
+                None => return None,
+            };
+            rest.split_once(' ').map(|(address, _)| address.to_owned())
+        });
+        address.parse().unwrap()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.address())
+    }
+
+    /// Waits until the program says this on its standard output.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        wait_until(text, || self.stdout.so_far().contains(text).then_some(()));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(mut self) -> Ended {
+        let status = wait_until("the program ends", || self.child.try_wait().unwrap());
+        let [stdout, stderr] = [&mut self.stdout, &mut self.stderr].map(Output::whole);
+        Ended { code: status.code(), stdout, stderr }
+    }
+
+    /// Stops it as a service manager does; that must work.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = self.wait();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The one line in which the program says why it ended with this code.
+    #[track_caller]
+    pub fn complaint(&self, code: i32) -> &str {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        let line = self.stderr.strip_suffix('\n').unwrap();
+        assert!(!line.is_empty() && !line.contains('\n'), "{self:?}");
+        line
+    }
+}
+
+/// What a program writes, read as it comes so that it never waits for a reader.
+struct Output {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn collect(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                written.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn whole(&mut self) -> String {
+        self.reader.take().unwrap().join().unwrap();
+        self.so_far()
+    }
+}
+
+/// How `DATABASE_URL` spells a configuration of the tests' own cluster.
+pub fn database_url(config: &tokio_postgres::Config) -> String {
+    let [Host::Unix(folder)] = config.get_hosts() else { panic!("not on a socket") };
+    let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
+    format!("host={} user={user} dbname={name}", folder.display())
+}
+
+/// The processes that work in a folder, as those of a PostgreSQL server do in their cluster.
+pub fn processes_in(folder: &Path) -> Vec<Pid> {
+    let pid =
+        |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw);
+    let works_here = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path().join("cwd")).is_ok_and(|working| working == folder)
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter(works_here).filter_map(pid).collect()
+}

@@ -1,0 +1,53 @@
+//! Bytes as they are, for requests that no proper client would send.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// An answer as it came, up to the end of the connection.
+#[derive(Debug)]
+pub struct RawAnswer {
+    pub status: u16,
+    head: String,
+    pub body: Vec<u8>,
+}
+
+/// Sends all bytes, then reads until the server closes. Sending may fail, because the server may
+/// have answered and closed before it has read everything; what it answered still has to arrive.
+pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawAnswer {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let _ = socket.write_all(request).await;
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).await.unwrap();
+    RawAnswer::parse(&bytes)
+}
+
+impl RawAnswer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(bytes)));
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: bytes[end + 4..].to_vec() }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.find(|(candidate, _)| candidate.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The answer, if it is this error.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.json()["code"], code, "{self:?}");
+        self
+    }
+}

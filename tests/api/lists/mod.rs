@@ -1,0 +1,91 @@
+//! Lists: pages, filters and streams. Rows are made by SQL where there are many.
+
+mod filters;
+mod paging;
+mod streaming;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::harness::{Answer, Client, TestServer};
+
+/// The four lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    Patients,
+    Doctors,
+    Mappings,
+    DoctorsOfAPatient,
+}
+
+pub const LISTS: [List; 4] =
+    [List::Patients, List::Doctors, List::Mappings, List::DoctorsOfAPatient];
+
+impl List {
+    /// Adds so many rows of this user to the list and tells its path.
+    pub async fn fill(self, server: &TestServer, user: &Client, rows: i64) -> String {
+        let owner = user.user_id().await;
+        let database = server.database().connect().await;
+        if self == Self::Patients {
+            let sql = "INSERT INTO patients (created_by, name)
+                SELECT $1, 'Patient ' || n FROM generate_series(1, $2::bigint) AS n";
+            database.execute(sql, &[&owner, &rows]).await.unwrap();
+            return "/api/patients".into();
+        }
+        let sql = "INSERT INTO doctors (created_by, name, specialization)
+            SELECT $1, 'Doctor ' || n, 'Surgery' FROM generate_series(1, $2::bigint) AS n
+            RETURNING id";
+        let doctors: Vec<i64> = database
+            .query(sql, &[&owner, &rows])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        if self == Self::Doctors {
+            return "/api/doctors".into();
+        }
+        let patient = user.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
+        let sql = "INSERT INTO mappings (created_by, patient_id, doctor_id)
+            SELECT $1, $2, doctor FROM unnest($3::bigint[]) AS doctor";
+        database.execute(sql, &[&owner, &patient, &doctors]).await.unwrap();
+        match self {
+            Self::Mappings => "/api/mappings".into(),
+            _ => format!("/api/mappings/{patient}"),
+        }
+    }
+}
+
+/// The ids of a list, which ascend.
+#[track_caller]
+pub fn ids(answer: &Answer) -> Vec<i64> {
+    let ids: Vec<i64> =
+        answer.json().as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect();
+    assert!(ids.is_sorted_by(|left, right| left < right), "{ids:?}");
+    ids
+}
+
+/// One field of each element.
+pub fn column(answer: &Answer, field: &str) -> Vec<Value> {
+    answer.json().as_array().unwrap().iter().map(|item| item[field].clone()).collect()
+}
+
+/// The head of an answer whose body is still to be read.
+async fn open(server: &TestServer, client: &Client, target: &str) -> Response<Incoming> {
+    let socket = TcpStream::connect(server.address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(target)
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {}", client.token()))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response
+}

@@ -1,0 +1,124 @@
+//! Whatever the number of rows and the size of a page: the pages together are the list.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{config, runtime};
+use crate::harness::{Client, TestServer, random};
+use crate::lists::{LISTS, List, ids};
+
+/// Follows the links from the first page to the last.
+async fn pages(client: &Client, first: String) -> Vec<Vec<i64>> {
+    let mut pages = Vec::new();
+    let mut next = Some(first);
+    while let Some(target) = next {
+        let page = client.get(&target).await.expect(200);
+        pages.push(ids(&page));
+        next = page.next_page();
+    }
+    pages
+}
+
+/// Every page but the last is full, the last one is not empty, and together they are the list.
+fn check(pages: &[Vec<i64>], limit: usize, all: &[i64]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(pages.concat(), all);
+    prop_assert_eq!(pages.len(), all.len().div_ceil(limit).max(1));
+    for page in &pages[..pages.len() - 1] {
+        prop_assert_eq!(page.len(), limit);
+    }
+    Ok(())
+}
+
+/// A number of rows, and a size for which they are not too many pages.
+fn rows_and_limit() -> impl Strategy<Value = (usize, usize)> {
+    prop_oneof![0..12_usize, 95..106_usize, 0..420_usize].prop_flat_map(|rows| {
+        let least = (rows / 12).max(1);
+        let any_limit = least..=1000;
+        let near = least..=(rows + 2).max(least);
+        (Just(rows), prop_oneof![any_limit, near])
+    })
+}
+
+#[test]
+fn pages_reach_every_row_exactly_once() {
+    let runtime = runtime();
+    let server = runtime.block_on(TestServer::start());
+    let list = prop::sample::select(LISTS.to_vec());
+    proptest!(config(32), |(list in list, (rows, limit) in rows_and_limit())| {
+        runtime.block_on(async {
+            if list == List::Doctors {
+                let database = server.database().connect().await;
+                database.batch_execute("TRUNCATE doctors CASCADE").await.unwrap();
+            }
+            let user = server.user().await;
+            let path = list.fill(&server, &user, i64::try_from(rows).unwrap()).await;
+            let all = ids(&user.get(&path).await.expect(200));
+            prop_assert_eq!(all.len(), rows);
+            check(&pages(&user, format!("{path}?limit={limit}")).await, limit, &all)
+        })?;
+    });
+}
+
+#[test]
+fn pages_reach_every_row_that_matches_exactly_once() {
+    let runtime = runtime();
+    let server = runtime.block_on(TestServer::start());
+    let cases = (rows_and_limit(), 1..6_i64, 0..3_i64);
+    proptest!(config(32), |(((rows, limit), every, deleted) in cases)| {
+        runtime.block_on(async {
+            let user = server.user().await;
+            let owner = user.user_id().await;
+            let database = server.database().connect().await;
+            let mark = random();
+            let rows = i64::try_from(rows).unwrap();
+            let name = |n: i64| if n % every == 0 { mark.to_uppercase() } else { "other".into() };
+            let names: Vec<String> = (0..rows).map(name).collect();
+            let sql = "INSERT INTO patients (created_by, name, gender)
+                SELECT $1, name, CASE WHEN at % 2 = 0 THEN 'F' ELSE 'Male' END
+                FROM unnest($2::text[]) WITH ORDINALITY AS row (name, at)";
+            database.execute(sql, &[&owner, &names]).await.unwrap();
+            let sql = "DELETE FROM patients WHERE created_by = $1 AND id % 5 < $2";
+            database.execute(sql, &[&owner, &deleted]).await.unwrap();
+            for (filter, sql) in [
+                (format!("search={mark}"), "name = upper($2)"),
+                (format!("gender=f&search={mark}"), "name = upper($2) AND gender = 'F'"),
+                ("gender=MALE".into(), "gender = 'Male' AND $2::text IS NOT NULL"),
+            ] {
+                let sql = format!("SELECT id FROM patients WHERE created_by = $1 AND {sql} ORDER BY id");
+                let matching = database.query(&sql, &[&owner, &mark]).await.unwrap();
+                let matching: Vec<i64> = matching.iter().map(|row| row.get(0)).collect();
+                let all = user.get(&format!("/api/patients?{filter}")).await.expect(200);
+                prop_assert_eq!(ids(&all), matching.clone());
+                let first = format!("/api/patients?{filter}&limit={limit}");
+                check(&pages(&user, first).await, limit, &matching)?;
+            }
+            Ok(())
+        })?;
+    });
+}
+
+#[test]
+fn rows_added_while_paging_do_not_disturb_the_pages_before_them() {
+    let runtime = runtime();
+    let server = runtime.block_on(TestServer::start());
+    proptest!(config(16), |(rows in 1..40_i64, limit in 1..12_usize)| {
+        runtime.block_on(async {
+            let user = server.user().await;
+            let path = List::Patients.fill(&server, &user, rows).await;
+            let mut expected = ids(&user.get(&path).await.expect(200));
+            let mut seen = Vec::new();
+            let mut next = Some(format!("{path}?limit={limit}"));
+            while let Some(target) = next {
+                let page = user.get(&target).await.expect(200);
+                next = page.next_page();
+                if next.is_some() && expected.len() < 60 {
+                    let added = user.post(&path, &json!({"name": "Late"})).await.expect(201);
+                    expected.push(added.id());
+                }
+                seen.extend(ids(&page));
+            }
+            prop_assert_eq!(seen, expected);
+            Ok(())
+        })?;
+    });
+}

@@ -1,0 +1,120 @@
+//! The matcher of paths agrees with a reference that is slow and plain.
+
+use healthcare_backend::routes::Route;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::config;
+
+type Make = fn(i64) -> Route;
+
+/// Every path that takes part. `{id}` stands for an id.
+const TEMPLATES: [(&str, Make); 11] = [
+    ("/health/live", |_| Route::Live),
+    ("/health/ready", |_| Route::Ready),
+    ("/api/auth/register", |_| Route::Register),
+    ("/api/auth/login", |_| Route::Login),
+    ("/api/auth/me", |_| Route::Me),
+    ("/api/patients", |_| Route::Patients),
+    ("/api/patients/{id}", Route::Patient),
+    ("/api/doctors", |_| Route::Doctors),
+    ("/api/doctors/{id}", Route::Doctor),
+    ("/api/mappings", |_| Route::Mappings),
+    ("/api/mappings/{id}", Route::Mapping),
+];
+
+/// Compares the path with each template, segment by segment.
+fn reference(path: &str) -> Option<Route> {
+    let mut segments: Vec<&str> = path.split('/').collect();
+    if segments.len() > 2 && segments.last() == Some(&"") {
+        segments.pop();
+    }
+    TEMPLATES.iter().find_map(|(template, make)| {
+        let template: Vec<&str> = template.split('/').collect();
+        if template.len() != segments.len() {
+            return None;
+        }
+        let mut id = 0;
+        for (expected, segment) in template.iter().zip(&segments) {
+            if *expected == "{id}" {
+                id = reference_id(segment)?;
+            } else if expected != segment {
+                return None;
+            }
+        }
+        Some(make(id))
+    })
+}
+
+/// An id is what a positive number looks like when it is printed.
+fn reference_id(segment: &str) -> Option<i64> {
+    let id: i64 = segment.parse().ok()?;
+    (id > 0 && id.to_string() == segment).then_some(id)
+}
+
+fn segment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => select(vec![
+            "api", "health", "auth", "patients", "doctors", "mappings", "live", "ready",
+            "register", "login", "me",
+        ]).prop_map(str::to_owned),
+        3 => select(vec![
+            "", "1", "0", "01", "+1", "-1", "1.0", "%31", "1%20", "1 ", "9223372036854775807",
+            "9223372036854775808", "99999999999999999999", "\u{661}", "x", "API", "api%2Fpatients",
+            ".", "..", "patients;", "patient", "{id}", "*",
+        ]).prop_map(str::to_owned),
+        2 => any::<i64>().prop_map(|id| id.to_string()),
+        1 => "[ -~]{0,6}",
+    ]
+}
+
+/// Paths made of segments, and true paths with a small mistake or none.
+fn path() -> impl Strategy<Value = String> {
+    let made = (prop::collection::vec(segment(), 0..5), any::<(bool, bool)>()).prop_map(
+        |(segments, (slash, end))| {
+            let start = if slash { "/" } else { "" };
+            format!("{start}{}{}", segments.join("/"), if end { "/" } else { "" })
+        },
+    );
+    let near = (select(TEMPLATES.map(|(template, _)| template).to_vec()), segment(), 0..8_usize)
+        .prop_map(|(template, segment, mistake)| {
+            let path = template.replace("{id}", &segment);
+            match mistake {
+                0 => format!("{path}/"),
+                1 => format!("{path}//"),
+                2 => format!("/{path}"),
+                3 => format!("{path}/{segment}"),
+                4 => path.replacen('/', "//", 2),
+                5 => path[1..].to_owned(),
+                _ => path,
+            }
+        });
+    prop_oneof![made, near]
+}
+
+#[test]
+fn every_template_is_found_with_and_without_a_slash() {
+    for (template, make) in TEMPLATES {
+        for id in [1, 10, i64::MAX] {
+            let path = template.replace("{id}", &id.to_string());
+            assert_eq!(Route::parse(&path), Some(make(id)), "{path}");
+            assert_eq!(Route::parse(&format!("{path}/")), Some(make(id)), "{path}/");
+            assert_eq!(Route::parse(&format!("{path}//")), None, "{path}//");
+            assert_eq!(make(id).label(), template);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(5_000))]
+
+    #[test]
+    fn the_matcher_agrees_with_the_reference(path in path()) {
+        prop_assert_eq!(Route::parse(&path), reference(&path), "{}", path);
+    }
+
+    #[test]
+    fn the_matcher_takes_any_text(path in any::<String>()) {
+        prop_assert_eq!(Route::parse(&path), reference(&path));
+    }
+}

@@ -1,0 +1,140 @@
+//! The indexes that the comments of the files name are those that PostgreSQL takes, once the tables
+//! are larger than a page or two.
+
+use std::collections::BTreeMap;
+
+use healthcare_backend::db::{Address, Sql, migrations};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client as Database, SimpleQueryMessage};
+
+use super::named_indexes;
+use crate::harness::TestDb;
+
+/// 4,000 users, the first of whom has half of all patients, 4,000 doctors, and two of them to every
+/// patient.
+const FILL: &str = "
+    INSERT INTO users (name, email, password_hash)
+    SELECT 'User ' || n, 'user' || n || '@example.com', 'x' FROM generate_series(1, 4000) AS n;
+
+    INSERT INTO patients (created_by, name, gender, notes)
+    SELECT CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 4000 END, 'Patient ' || n, 'f', repeat('x', 100) FROM generate_series(1, 20000) AS n;
+
+    INSERT INTO doctors (created_by, name, specialization, bio)
+    SELECT 1 + n % 5, 'Doctor ' || n, 'Specialty ' || n % 20, repeat('x', 100)
+    FROM generate_series(1, 4000) AS n;
+
+    INSERT INTO mappings (created_by, patient_id, doctor_id)
+    SELECT created_by, id, 1 + (id * 7 + n) % 4000
+    FROM patients, generate_series(1, 2) AS n;
+
+    INSERT INTO sessions (user_id, expires_at, idle_until, ended_at)
+    SELECT
+        1 + n % 4000, now() + interval '30 days', now() + interval '7 days',
+        CASE WHEN n % 10 = 0 THEN now() - n * interval '1 second' END
+    FROM generate_series(1, 20000) AS n;
+
+    INSERT INTO login_failures (email_hash, address, failed_at)
+    SELECT sha256(('user' || n % 4000)::bytea), 'a', now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n;
+
+    INSERT INTO login_addresses (email_hash, address, seen_at)
+    SELECT sha256(('user' || n)::bytea), 'a', now() - n * interval '3 hours'
+    FROM generate_series(1, 4000) AS n;
+
+    ANALYZE;
+    -- As for a statement that was prepared once and has run many times.
+    SET plan_cache_mode = force_generic_plan;";
+
+/// Used by a foreign key's own look-up, which a plan does not show.
+const BY_FOREIGN_KEY: [(Sql, &str); 2] = [
+    (Sql::PatientsDelete, "mappings_patient_id_doctor_id_key"),
+    (Sql::DoctorsDelete, "mappings_doctor_id_idx"),
+];
+
+/// What the generic plan of each statement says.
+async fn plans(database: &Database) -> BTreeMap<&'static str, String> {
+    let mut plans = BTreeMap::new();
+    for sql in Sql::ALL {
+        let name = sql.file().replace('/', "_");
+        let parameters = database.prepare(sql.text()).await.unwrap().params().to_vec();
+        let values: Vec<&str> = parameters
+            .iter()
+            .map(|sql_type| match *sql_type {
+                Type::INT8 | Type::INT4 => "1",
+                Type::JSON => "'{}'",
+                _ => "NULL",
+            })
+            .collect();
+        database.batch_execute(&format!("PREPARE {name} AS {}", sql.text())).await.unwrap();
+        // The plan is only made, so that the values do not matter.
+        let plan = explain(database, &format!("{name}({})", values.join(", "))).await;
+        plans.insert(sql.file(), plan);
+    }
+    plans
+}
+
+async fn explain(database: &Database, prepared: &str) -> String {
+    let sql = format!("EXPLAIN (COSTS OFF) EXECUTE {prepared}");
+    let messages = database.simple_query(&sql).await.unwrap();
+    let lines = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn every_statement_takes_the_indexes_that_its_file_names() {
+    let database = TestDb::new().await;
+    // With the options of the service's own connections: some of them are for the planner.
+    let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    database.batch_execute(FILL).await.unwrap();
+    let plans = plans(&database).await;
+    let mut wrong = Vec::new();
+    for sql in Sql::ALL {
+        let plan = &plans[sql.file()];
+        for index in named_indexes(sql.text()) {
+            let hidden = BY_FOREIGN_KEY.contains(&(*sql, index.as_str()));
+            let taken = plan.contains(&index);
+            if taken == hidden {
+                wrong.push(format!("{} and {index}:\n{plan}", sql.file()));
+            }
+        }
+        // Not the whole of a table is ever read; VALUES and CTEs are no tables.
+        if plan.contains("Seq Scan") {
+            wrong.push(format!("{} reads a whole table:\n{plan}", sql.file()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Reading in order ends after a page; sorting reads all that a user has, for each page again.
+#[tokio::test]
+async fn a_page_is_read_in_order_also_when_its_statement_has_run_often() {
+    let database = TestDb::new().await;
+    // With the options of the service's own connections: some of them are for the planner.
+    let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    database.batch_execute(FILL).await.unwrap();
+    // As the service has it: PostgreSQL itself decides whether a plan for all values will do.
+    database.batch_execute("SET plan_cache_mode = auto").await.unwrap();
+    let mut wrong = Vec::new();
+    for (sql, values) in [
+        (Sql::PatientsList, "0, 101, 1, NULL, NULL"),
+        (Sql::PatientsSeek, "0, 1000, 1, NULL, NULL"),
+        (Sql::DoctorsList, "0, 101, NULL, NULL"),
+        (Sql::DoctorsSeek, "0, 1000, NULL, NULL"),
+        (Sql::MappingsList, "0, 101, 1, NULL, NULL"),
+        (Sql::MappingsSeek, "0, 1000, 1, NULL, NULL"),
+    ] {
+        database.batch_execute(&format!("PREPARE page AS {}", sql.text())).await.unwrap();
+        for _ in 0..10 {
+            database.batch_execute(&format!("EXECUTE page({values})")).await.unwrap();
+        }
+        let plan = explain(&database, &format!("page({values})")).await;
+        database.batch_execute("DEALLOCATE page").await.unwrap();
+        if plan.contains("Sort") {
+            wrong.push(format!("{}:\n{plan}", sql.file()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

@@ -1,0 +1,174 @@
+//! What the code sends to each statement and reads from it.
+
+use healthcare_backend::db::Sql;
+use healthcare_backend::db::row::{self, FromRow, SqlType};
+use healthcare_backend::models::doctor::{self, Doctor};
+use healthcare_backend::models::input::Field;
+use healthcare_backend::models::mapping::{self, AssignmentRow, CreatedMapping, MappingRow};
+use healthcare_backend::models::patient::{self, Patient};
+use healthcare_backend::models::user::User;
+use tokio_postgres::types::Type;
+
+pub struct Shape {
+    pub parameters: Vec<Type>,
+    pub columns: Vec<Column>,
+}
+
+pub struct Column {
+    pub name: &'static str,
+    pub sql_type: Type,
+    /// None for a column that the statement computes: PostgreSQL does not say whether it may be null.
+    pub nullable: Option<bool>,
+    /// An outer join can make the column null, whatever the table says, and the code reads it before
+    /// it knows that it is not.
+    pub outer: bool,
+}
+
+/// A match, so that a statement without a shape does not compile.
+#[allow(clippy::match_same_arms, reason = "in the order of the files")]
+pub fn shape(sql: Sql) -> Shape {
+    use Type as T;
+    let (parameters, columns) = match sql {
+        Sql::UsersCreate => {
+            let session = Column::stored("session_id", T::INT8);
+            let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4];
+            (parameters, [columns(User::COLUMNS), vec![session]].concat())
+        }
+        Sql::UsersGet => (vec![T::INT8], columns(User::COLUMNS)),
+        Sql::UsersLogin => {
+            let hash = Column::stored("password_hash", T::TEXT);
+            (vec![T::TEXT], [columns(User::COLUMNS), vec![hash]].concat())
+        }
+        Sql::UsersSetRole => (vec![T::TEXT, T::TEXT], id()),
+        Sql::UsersPassword => (vec![T::INT8], vec![Column::stored("password_hash", T::TEXT)]),
+        Sql::UsersRehash => (vec![T::INT8, T::TEXT, T::TEXT], id()),
+        Sql::UsersChangePassword => {
+            let ended = Column::computed("ended", T::INT8_ARRAY);
+            (vec![T::INT8, T::TEXT, T::TEXT, T::INT8], vec![ended])
+        }
+
+        Sql::SessionsCreate => (vec![T::INT8, T::TEXT, T::INT4, T::INT4], id()),
+        Sql::SessionsRefresh => {
+            let verdict = Column::computed("verdict", T::TEXT);
+            let parameters = vec![T::INT8, T::INT4, T::INT4, T::INT4];
+            (parameters, [columns(User::COLUMNS), vec![verdict]].concat())
+        }
+        Sql::SessionsEnd | Sql::SessionsEndOthers | Sql::SessionsIsLive => {
+            (vec![T::INT8, T::INT8], id())
+        }
+        Sql::SessionsEnded | Sql::SessionsSweep => (vec![T::INT4], id()),
+
+        Sql::LoginsCheck => {
+            let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4];
+            (parameters, vec![Column::computed("wait", T::INT4)])
+        }
+        Sql::LoginsFail => {
+            (vec![T::TEXT, T::TEXT], vec![Column::stored("failed_at", T::TIMESTAMPTZ)])
+        }
+        Sql::LoginsSucceed => {
+            (vec![T::TEXT, T::TEXT], vec![Column::stored("seen_at", T::TIMESTAMPTZ)])
+        }
+        Sql::LoginsSweep => {
+            let count = |name| Column::computed(name, T::INT8);
+            (vec![T::INT4], vec![count("forgiven"), count("forgotten")])
+        }
+
+        Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),
+        Sql::PatientsGet => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
+        Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), columns(Patient::COLUMNS)),
+        Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
+        Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
+        Sql::PatientsDelete => (delete(), deleted()),
+
+        Sql::DoctorsCreate => (create(&doctor::FIELDS), columns(Doctor::COLUMNS)),
+        Sql::DoctorsGet => (vec![T::INT8], columns(Doctor::COLUMNS)),
+        Sql::DoctorsList => (list(&[T::TEXT, T::TEXT]), columns(Doctor::COLUMNS)),
+        Sql::DoctorsSeek => (list(&[T::TEXT, T::TEXT]), id()),
+        Sql::DoctorsUpdate => (update(), updated(Doctor::COLUMNS)),
+        Sql::DoctorsDelete => (delete(), deleted()),
+
+        Sql::MappingsCreate => {
+            let outer = |column| Column { outer: true, ..column };
+            let columns = columns(CreatedMapping::COLUMNS).into_iter().map(outer);
+            (create(&mapping::FIELDS), columns.collect())
+        }
+        Sql::MappingsList => (list(&[T::INT8, T::INT8, T::INT8]), columns(MappingRow::COLUMNS)),
+        Sql::MappingsSeek => (list(&[T::INT8, T::INT8, T::INT8]), id()),
+        // Outer joins too, but the code first sees that the mapping's id is not null.
+        Sql::MappingsDoctors => {
+            let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
+            (list(&[T::INT8, T::INT8]), both.concat())
+        }
+        Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
+        Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
+    };
+    Shape { parameters, columns }
+}
+
+/// The user, then the fields in their order.
+fn create(fields: &[Field]) -> Vec<Type> {
+    let fields = fields.iter().map(|field| field.rule.sql_type());
+    [Type::INT8].into_iter().chain(fields).collect()
+}
+
+/// The id to start after and the number of rows, then the keys and the filters.
+fn list(keys_and_filters: &[Type]) -> Vec<Type> {
+    [&[Type::INT8, Type::INT8], keys_and_filters].concat()
+}
+
+/// The user, the id, the patch, the versions.
+fn update() -> Vec<Type> {
+    vec![Type::INT8, Type::INT8, Type::JSON, Type::INT8_ARRAY]
+}
+
+/// The user, the id, the versions.
+fn delete() -> Vec<Type> {
+    vec![Type::INT8, Type::INT8, Type::INT8_ARRAY]
+}
+
+fn id() -> Vec<Column> {
+    vec![Column::stored("id", Type::INT8)]
+}
+
+/// The resource comes through an outer join, but the code first sees that its id is not null.
+fn updated(resource: &[row::Column]) -> Vec<Column> {
+    [vec![Column::computed("allowed", Type::BOOL)], columns(resource)].concat()
+}
+
+fn deleted() -> Vec<Column> {
+    vec![Column::computed("allowed", Type::BOOL), Column::computed("deleted", Type::BOOL)]
+}
+
+fn columns(columns: &[row::Column]) -> Vec<Column> {
+    let column = |column: &row::Column| Column {
+        name: column.name,
+        sql_type: match column.sql_type {
+            SqlType::Bool => Type::BOOL,
+            SqlType::Int4 => Type::INT4,
+            SqlType::Int8 => Type::INT8,
+            SqlType::Text => Type::TEXT,
+            SqlType::Date => Type::DATE,
+            SqlType::Timestamptz => Type::TIMESTAMPTZ,
+            SqlType::Json => Type::JSON,
+        },
+        nullable: Some(column.nullable),
+        outer: false,
+    };
+    columns.iter().map(column).collect()
+}
+
+impl Column {
+    fn stored(name: &'static str, sql_type: Type) -> Self {
+        Self { name, sql_type, nullable: Some(false), outer: false }
+    }
+
+    fn computed(name: &'static str, sql_type: Type) -> Self {
+        Self { name, sql_type, nullable: None, outer: false }
+    }
+}
+
+impl Clone for Column {
+    fn clone(&self) -> Self {
+        Self { sql_type: self.sql_type.clone(), ..*self }
+    }
+}
