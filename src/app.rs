@@ -10,7 +10,7 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, Secret};
-use crate::db::{Address, Pool};
+use crate::db::{Address, Lane, Pool};
 use crate::error::{Error, Result};
 
 /// Database connections of what runs beside the requests.
@@ -53,7 +53,7 @@ impl App {
 
 /// Connections that a process with these settings uses at most.
 pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * pool_share(workers, pool_size) + BACKGROUND_CONNECTIONS + SPARE_CONNECTIONS
+    workers * (pool_share(workers, pool_size) + 1) + BACKGROUND_CONNECTIONS + SPARE_CONNECTIONS
 }
 
 fn pool_share(workers: usize, pool_size: usize) -> usize {
@@ -63,7 +63,10 @@ fn pool_share(workers: usize, pool_size: usize) -> usize {
 /// Shared by the requests of one worker thread.
 pub struct Worker {
     pub app: Arc<App>,
+    /// For writes, searches and long lists.
     pub pool: Pool,
+    /// For short reads.
+    pub lane: Lane,
     /// What must end before the worker may.
     pub tasks: TaskTracker,
 }
@@ -72,7 +75,8 @@ impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
         let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
-        Ok(Self { app, pool, tasks: TaskTracker::new() })
+        let lane = Lane::new(pool.clone());
+        Ok(Self { app, pool, lane, tasks: TaskTracker::new() })
     }
 }
 

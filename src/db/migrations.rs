@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Address;
-use super::pool::bounded;
+use super::connection::bounded;
 
 macro_rules! migrations {
     ($($name:literal,)*) => {

@@ -1,9 +1,11 @@
-//! PostgreSQL: the pool, the statements, the mapping of rows and errors, migrations, and the
+//! PostgreSQL: the pool and the lanes, the statements, the mapping of rows and errors, migrations, and the
 //! embedded server. Nothing here knows HTTP.
 
 pub mod address;
+pub mod connection;
 pub mod embedded;
 pub mod errors;
+pub mod lane;
 pub mod migrations;
 pub mod pool;
 pub mod row;
@@ -11,6 +13,7 @@ pub mod statements;
 pub mod tls;
 
 pub use address::Address;
+pub use lane::Lane;
 pub use pool::Pool;
 pub use row::{FromRow, Timestamp};
 pub use statements::Sql;

@@ -11,7 +11,7 @@ use crate::auth::password::Verdict;
 use crate::auth::refresh::Generation;
 use crate::auth::throttle::counted;
 use crate::config::Config;
-use crate::db::pool::Parameter;
+use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, FieldError, Result};
@@ -119,7 +119,7 @@ pub async fn logout(worker: &Worker, user: User, request: &Request) -> Result<Re
 
 pub async fn me(worker: &Worker, user: User, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.pool.query_opt(Sql::UsersGet, &[&user.id()]).await?;
+    let row = worker.lane.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is ours, but its user is not in this database.
     let row = row.ok_or(Error::InvalidToken)?;
     json(StatusCode::OK, &user::User::from_row(&row, 0)?)

@@ -51,7 +51,7 @@ pub async fn list(worker: &Worker, request: &Request) -> Result<Response> {
 
 pub async fn get(worker: &Worker, id: i64, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.pool.query_opt(Sql::DoctorsGet, &[&id]).await?;
+    let row = worker.lane.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     let doctor = Doctor::from_row(&row, 0)?;
     found(request, &doctor, doctor.version)

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::app::Worker;
-use crate::db::pool::Parameter;
+use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ pub async fn respond(
     missing: Option<Error>,
 ) -> Result<Response> {
     let wanted = page.limit.unwrap_or(FIRST_ROWS).min(FIRST_ROWS);
-    let rows = list.fetch(&worker.pool, page.after, wanted + 1).await?;
+    let rows = list.fetch_first(worker, page.after, wanted + 1).await?;
     if let (true, Some(missing)) = (rows.is_empty(), missing) {
         return Err(missing);
     }
@@ -113,6 +113,15 @@ struct PageEnd {
 }
 
 impl List {
+    /// A short list takes the lane. A search may look at many rows to find a few, and everything
+    /// behind it on a lane would wait.
+    async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
+        if self.filters.iter().any(Filter::is_set) {
+            return self.fetch(&worker.pool, after, rows).await;
+        }
+        worker.lane.query(self.sql, &self.parameters(&after, &rows)).await
+    }
+
     async fn fetch(&self, pool: &Pool, after: i64, rows: i64) -> Result<Vec<Row>> {
         pool.query(self.sql, &self.parameters(&after, &rows)).await
     }
@@ -208,6 +217,10 @@ fn link(response: &mut Response, path: &str, limit: i64, after: i64, filters: &[
 }
 
 impl Filter {
+    fn is_set(&self) -> bool {
+        self.parameter().1.is_some()
+    }
+
     fn parameter(&self) -> (&'static str, Option<Cow<'_, str>>) {
         match self {
             Self::Text(name, value) => (name, value.as_deref().map(Cow::Borrowed)),

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use crate::app::Worker;
 use crate::auth::User;
 use crate::db::Sql;
-use crate::db::pool::Parameter;
+use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::error::{Error, Result};
 use crate::http::etag;

@@ -1,0 +1,132 @@
+//! Connections that carry their prepared statements, and the manager that makes them and tells which
+//! are still good, for the pool and the lanes alike.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool::managed::{self, Metrics, RecycleError};
+use deadpool_postgres::ClientWrapper;
+use futures_util::future::try_join_all;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{CancelToken, NoTls, Statement};
+
+use super::errors::Aftermath;
+use super::{Address, Sql};
+use crate::error::{Error, Result};
+
+/// How long making a connection may take, its statements included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// When PostgreSQL itself gives up a statement.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+pub type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// Makes connections and tells which are still good.
+pub struct Manager {
+    inner: deadpool_postgres::Manager,
+    address: Address,
+    /// Rises when all connections made so far must be replaced.
+    generation: AtomicU64,
+}
+
+/// A connection with its statements, by the index of [`Sql`].
+pub struct Connection {
+    client: ClientWrapper,
+    statements: Vec<Statement>,
+    generation: u64,
+}
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = tokio_postgres::Error;
+
+    async fn create(&self) -> Result<Connection, Self::Error> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let client = self.inner.create().await?;
+        let prepare = async |sql: &Sql| {
+            client.prepare(sql.text()).await.inspect_err(|error| {
+                let code = error.code().map(SqlState::code).unwrap_or_default();
+                tracing::error!(statement = sql.file(), code, "cannot be prepared");
+            })
+        };
+        let statements = try_join_all(Sql::ALL.iter().map(prepare)).await?;
+        Ok(Connection { client, statements, generation })
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> managed::RecycleResult<Self::Error> {
+        if self.is_good(connection) {
+            return Ok(());
+        }
+        Err(RecycleError::message("closed or out of date"))
+    }
+}
+
+impl Manager {
+    pub fn new(address: &Address) -> Self {
+        let address = bounded(address);
+        let config = address.config.clone();
+        let inner = match &address.tls {
+            Some(tls) => deadpool_postgres::Manager::new(config, tls.clone()),
+            None => deadpool_postgres::Manager::new(config, NoTls),
+        };
+        Self { inner, address, generation: AtomicU64::new(0) }
+    }
+
+    /// Whether a connection is open and knows the server as it is now.
+    pub fn is_good(&self, connection: &Connection) -> bool {
+        !connection.client.is_closed()
+            && connection.generation == self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Has every connection replaced that an error says is out of date.
+    pub fn take_note(&self, aftermath: Aftermath) {
+        if aftermath == Aftermath::ReplaceAll {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks the server to stop the statement that a connection runs.
+    pub async fn cancel(&self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
+        self.address.cancel(token).await
+    }
+}
+
+impl Connection {
+    pub fn client(&self) -> &tokio_postgres::Client {
+        &self.client
+    }
+
+    pub fn statement(&self, sql: Sql) -> Result<&Statement> {
+        self.statements
+            .get(sql as usize)
+            .ok_or_else(|| Error::internal("a statement is not in the list"))
+    }
+}
+
+/// Adds the limits without which a silent server would be waited for forever.
+pub fn bounded(address: &Address) -> Address {
+    let mut address = address.clone();
+    let config = &mut address.config;
+    // Once a statement has run a few times, PostgreSQL plans it for all values alike, and guesses that
+    // optional filters leave almost nothing: it would collect all of a user's rows by bitmap and sort
+    // them for every page. Without bitmaps it reads the key in order.
+    let options = format!(
+        "{} -c statement_timeout={} -c timezone=UTC -c jit=off -c enable_bitmapscan=off",
+        config.get_options().unwrap_or_default(),
+        STATEMENT_TIMEOUT.as_millis()
+    );
+    config
+        .options(options.trim())
+        .application_name("healthcare-backend")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(Duration::from_secs(10))
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(30))
+        .keepalives_interval(Duration::from_secs(10))
+        .keepalives_retries(3);
+    address
+}

@@ -1,0 +1,100 @@
+//! A lane: one connection that all requests of a worker share for short reads. tokio-postgres
+//! pipelines them, so that many requests cost one write and one read of the socket.
+//!
+//! There is nothing here but single statements outside of transactions: whatever one request could
+//! leave behind on the connection would meet the next. Writes take a connection of the
+//! [`Pool`](super::Pool), because pipelined commits would wait for each other's flush to disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::Row;
+
+use super::connection::{Connection, Parameter};
+use super::pool::{Pool, RESPONSE_TIMEOUT};
+use super::{Sql, errors};
+use crate::error::{Error, Result};
+
+/// How long a request waits for a new connection that another is making.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Made with the manager of a worker's pool, and so with its limits.
+pub struct Lane {
+    pool: Pool,
+    current: Mutex<Option<Arc<Connection>>>,
+    /// Held by the request that makes a new connection.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Lane {
+    /// The connection is made when it is first needed.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, current: Mutex::default(), making: tokio::sync::Mutex::default() }
+    }
+
+    /// All rows of a short statement.
+    pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+        let connection = self.connection().await?;
+        let query = connection.client().query(connection.statement(sql)?, parameters);
+        let result = timeout(RESPONSE_TIMEOUT, query).await;
+        self.finish(sql, &connection, result)
+    }
+
+    /// The only row of a short statement, if there is one.
+    pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
+        let connection = self.connection().await?;
+        let query = connection.client().query_opt(connection.statement(sql)?, parameters);
+        let result = timeout(RESPONSE_TIMEOUT, query).await;
+        self.finish(sql, &connection, result)
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let making = timeout(WAIT_TIMEOUT, self.making.lock()).await;
+        let _making = making.map_err(|_| Error::Overloaded { retry_after: 1 })?;
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let connection = Arc::new(self.pool.connect().await?);
+        self.replace(Some(Arc::clone(&connection)));
+        Ok(connection)
+    }
+
+    /// The connection, unless it is closed or out of date. What is in flight on one that is replaced
+    /// keeps it until it has its answer.
+    fn current(&self) -> Option<Arc<Connection>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current
+            .as_ref()
+            .filter(|connection| self.pool.manager().is_good(connection))
+            .map(Arc::clone)
+    }
+
+    fn replace(&self, connection: Option<Arc<Connection>>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    fn finish<T>(
+        &self,
+        sql: Sql,
+        connection: &Arc<Connection>,
+        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T> {
+        let Ok(result) = result else {
+            // Whoever comes next is not to wait for a server that is silent.
+            if self.current().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
+                self.replace(None);
+            }
+            let cause = format!("{}: no answer", sql.file());
+            return Err(Error::DatabaseUnavailable { cause });
+        };
+        result.map_err(|error| {
+            let (error, aftermath) = errors::map(sql, &error);
+            self.pool.manager().take_note(aftermath);
+            error
+        })
+    }
+}
