@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::task::TaskTracker;
 
+use crate::auth::cache::TokenCache;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
@@ -67,6 +68,7 @@ pub struct Worker {
     pub pool: Pool,
     /// For short reads.
     pub lane: Lane,
+    pub tokens: TokenCache,
     /// What must end before the worker may.
     pub tasks: TaskTracker,
 }
@@ -76,7 +78,7 @@ impl Worker {
         let Config { workers, pool_size, .. } = app.config;
         let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
         let lane = Lane::new(pool.clone());
-        Ok(Self { app, pool, lane, tasks: TaskTracker::new() })
+        Ok(Self { app, pool, lane, tokens: TokenCache::default(), tasks: TaskTracker::new() })
     }
 }
 

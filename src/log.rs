@@ -1,5 +1,6 @@
 //! The log: text lines on standard output, written by a thread of their own so that no worker waits.
 
+use std::io::BufWriter;
 use std::panic;
 
 use tracing::level_filters::LevelFilter;
@@ -7,7 +8,9 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 /// Starts logging. What is logged is written at the latest when the guard is dropped.
 pub fn start(level: LevelFilter) -> WorkerGuard {
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stdout());
+    // Standard output flushes at every line; the thread does when it has nothing left to write.
+    let output = BufWriter::with_capacity(64 << 10, std::io::stdout());
+    let (writer, guard) = tracing_appender::non_blocking(output);
     tracing_subscriber::fmt()
         .with_writer(writer)
         .with_max_level(level)

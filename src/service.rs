@@ -111,7 +111,9 @@ async fn answer(
         Access::User => {
             let App { keys, ended_sessions, .. } = &*worker.app;
             let headers = request.headers();
-            let user = User::authenticate(keys, ended_sessions, &worker.pool, headers).await?;
+            let user =
+                User::authenticate(keys, &worker.tokens, ended_sessions, &worker.pool, headers)
+                    .await?;
             record.user = Some(user.id());
             handlers::private(worker, route, user, request).await
         }

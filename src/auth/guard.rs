@@ -2,6 +2,7 @@
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
+use super::cache::TokenCache;
 use super::session::{EndedSessions, Standing};
 use super::token::{Keys, Verified};
 use crate::db::{Pool, Sql};
@@ -19,6 +20,7 @@ impl User {
     /// database is only asked when this instance cannot know whether the session has ended.
     pub async fn authenticate(
         keys: &Keys,
+        cache: &TokenCache,
         ended: &EndedSessions,
         pool: &Pool,
         headers: &HeaderMap,
@@ -29,12 +31,12 @@ impl User {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Error::Unauthorized);
         }
-        let verified = keys.verify(token.trim()).ok_or(Error::InvalidToken)?;
+        let verified = cache.verify(keys, token.trim()).ok_or(Error::InvalidToken)?;
         let live = match ended.standing(verified.session_id) {
             Standing::Live => true,
             Standing::Ended => false,
             Standing::Unknown => {
-                let Verified { user_id, session_id } = &verified;
+                let Verified { user_id, session_id, .. } = &verified;
                 pool.query_opt(Sql::SessionsIsLive, &[session_id, user_id]).await?.is_some()
             }
         };

@@ -1,6 +1,7 @@
 //! Who is asking: tokens, sessions, passwords, failed logins, and the user that only a verified token
 //! can make.
 
+pub mod cache;
 pub mod guard;
 pub mod password;
 pub mod refresh;
