@@ -12,5 +12,6 @@ test:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+	cargo test --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
