@@ -19,7 +19,7 @@ const MAX_COST: u32 = 14;
 /// bcrypt silently cuts what is longer.
 const MAX_BYTES: usize = 71;
 /// How much less the threads count than those that serve requests (`setpriority`, nice value).
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 19;
 
 /// The threads that hash and their queue.
 pub struct Passwords {
