@@ -1,6 +1,7 @@
-# `make run` serves, `make test` tests all of it. Both install what is missing and ask nothing.
+# `make run` serves, `make test` tests all of it, `make load` and `make bench` measure. What is missing
+# is installed, and nothing is asked.
 
-.PHONY: run test
+.PHONY: run test load bench
 
 run:
 	.ci/install postgresql
@@ -15,3 +16,11 @@ test:
 	cargo test --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
+
+# For a quick look: make load DURATION=3 ROUNDS=1 ROWS="get page".
+load:
+	.ci/install postgresql wrk
+	benches/load/run $(ROWS)
+
+bench:
+	cargo bench

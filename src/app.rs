@@ -9,8 +9,9 @@ use crate::auth::cache::TokenCache;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
+use crate::auth::throttle::Turns;
 use crate::auth::token::Keys;
-use crate::config::{Config, Secret};
+use crate::config::{Config, MAX_TOKEN_TTL, Secret};
 use crate::db::{Address, Lane, Pool};
 use crate::error::{Error, Result};
 
@@ -25,6 +26,7 @@ pub struct App {
     pub refresh_keys: RefreshKeys,
     pub ended_sessions: EndedSessions,
     pub passwords: Passwords,
+    pub login_turns: Turns,
     pub request_ids: RequestIds,
     pub config: Config,
     database: Address,
@@ -38,8 +40,9 @@ impl App {
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),
-            ended_sessions: EndedSessions::new(config.token_ttl_seconds),
+            ended_sessions: EndedSessions::new(MAX_TOKEN_TTL),
             passwords: Passwords::start(config.bcrypt_cost)?,
+            login_turns: Turns::default(),
             request_ids: RequestIds::new()?,
             config,
             database,

@@ -29,6 +29,9 @@ pub const MIN_SECRET_BYTES: usize = 32;
 /// Where `DATA_DIR` lies if it is not set, relative to the working directory.
 pub const DEFAULT_DATA_DIR: &str = "./data";
 
+/// The longest life of an access token, in seconds.
+pub const MAX_TOKEN_TTL: u32 = 86_400;
+
 /// In seconds.
 const DAY: i32 = 24 * 60 * 60;
 
@@ -197,7 +200,7 @@ impl Config {
                 "TOKEN_TTL_SECONDS",
                 raw.token_ttl_seconds,
                 3600,
-                1..=86_400,
+                1..=MAX_TOKEN_TTL,
             )?,
             session_idle_seconds: number(
                 "SESSION_IDLE_SECONDS",

@@ -185,8 +185,9 @@ impl Error {
         }
     }
 
-    /// Whether bytes of the request may be unread, so that the connection cannot be used again.
+    /// Whether bytes of the request may be unread, or it is in doubt where it ends, so that the
+    /// connection cannot be used again.
     pub fn closes_connection(&self) -> bool {
-        matches!(self, Self::BodyTooLarge { .. } | Self::RequestTimeout)
+        matches!(self, Self::BadRequest(_) | Self::BodyTooLarge { .. } | Self::RequestTimeout)
     }
 }

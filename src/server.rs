@@ -14,7 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,11 @@ use crate::http::problem;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after a failed accept: most likely all file descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that is one too many may take to ask, and then to close.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many of them are told at once; the rest is simply closed.
+const MAX_REFUSALS: usize = 256;
+
 /// Serves until `shutdown` resolves, then lets what runs come to its end, for ten seconds at most.
 pub async fn serve(
     listener: TcpListener,
@@ -46,13 +53,14 @@ pub async fn serve(
             session::sweep(&app.ended_sessions, &pool)
         )
     };
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
             biased;
             _ = &mut background => {}
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers),
+                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &refusals),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -79,12 +87,23 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn hand_over(app: &App, socket: TcpStream, peer: IpAddr, workers: &[WorkerThread]) {
+fn hand_over(
+    app: &App,
+    socket: TcpStream,
+    peer: IpAddr,
+    workers: &[WorkerThread],
+    refusals: &Arc<Semaphore>,
+) {
     let open = |worker: &&WorkerThread| worker.connections.load(Ordering::Relaxed);
     if workers.iter().map(|worker| open(&worker)).sum::<usize>() >= app.config.max_connections {
-        // A new connection has room for a few bytes, so this does not wait.
-        if app.config.tls.is_none() {
-            let _ = socket.try_write(&problem::refusal(&app.request_ids.next()));
+        if app.config.tls.is_none()
+            && let Ok(place) = Arc::clone(refusals).try_acquire_owned()
+        {
+            let answer = problem::refusal(&app.request_ids.next());
+            tokio::spawn(async move {
+                refuse(socket, &answer).await;
+                drop(place);
+            });
         }
         return;
     }
@@ -94,6 +113,20 @@ fn hand_over(app: &App, socket: TcpStream, peer: IpAddr, workers: &[WorkerThread
         worker.connections.fetch_add(1, Ordering::Relaxed);
         let _ = worker.sockets.send((socket, peer));
     }
+}
+
+/// Tells a client that it is one too many once it has asked, because many take an answer that comes
+/// before their request for an error; and reads what it still sends, so that it is not reset.
+async fn refuse(mut socket: TcpStream, answer: &[u8]) {
+    let mut ignored = [0; 4096];
+    let _ = timeout(REFUSAL_TIMEOUT, socket.read(&mut ignored)).await;
+    let _ = timeout(REFUSAL_TIMEOUT, async {
+        socket.write_all(answer).await?;
+        socket.shutdown().await?;
+        while socket.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    })
+    .await;
 }
 
 /// A new connection, on its way to a runtime of its own, and whom it is with.

@@ -28,10 +28,11 @@ impl User {
         let value = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
         let value = value.to_str().map_err(|_| Error::InvalidToken)?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        let token = token.trim();
+        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
             return Err(Error::Unauthorized);
         }
-        let verified = cache.verify(keys, token.trim()).ok_or(Error::InvalidToken)?;
+        let verified = cache.verify(keys, token).ok_or(Error::InvalidToken)?;
         let live = match ended.standing(verified.session_id) {
             Standing::Live => true,
             Standing::Ended => false,

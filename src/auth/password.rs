@@ -18,6 +18,8 @@ const QUEUE_TIME: Duration = Duration::from_secs(5);
 const MAX_COST: u32 = 14;
 /// bcrypt silently cuts what is longer.
 const MAX_BYTES: usize = 71;
+/// What the time of a hash is taken with at the start, at most the cost in use.
+const CALIBRATION_COST: u32 = 4;
 /// How much less the threads count than those that serve requests (`setpriority`, nice value).
 const NICENESS: i32 = 19;
 
@@ -53,16 +55,16 @@ pub struct Place<'a> {
 }
 
 impl Passwords {
-    /// Starts half as many threads as there are cores, at least one, and takes the time of a hash.
+    /// Starts half as many threads as there are cores, at least one.
     pub fn start(cost: u32) -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = (cores / 2).max(1);
+        // A cheap hash tells the time of a dear one, which doubles with every step of the cost.
         let started = Instant::now();
-        let mut secret = [0_u8; 32];
-        getrandom::fill(&mut secret)
-            .map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
-        let dummy = hash(&secret, cost)?;
-        let time = started.elapsed().max(Duration::from_micros(1));
+        hash(b"how long does this take", CALIBRATION_COST)?;
+        let time = started.elapsed().max(Duration::from_micros(1))
+            * 2_u32.saturating_pow(cost.saturating_sub(CALIBRATION_COST));
+        let dummy = dummy_hash(cost)?;
         let waiting = usize::try_from(QUEUE_TIME.as_nanos() / time.as_nanos()).unwrap_or(1);
         let places = threads * waiting.clamp(1, 100_000);
 
@@ -158,6 +160,20 @@ fn hash(password: &[u8], cost: u32) -> Result<String> {
         .map_err(|error| Error::internal(format!("hashing: {error}")))
 }
 
+/// A hash of nothing known: of the right shape and cost, so that checking against it takes as long.
+fn dummy_hash(cost: u32) -> Result<String> {
+    let mut random = [0_u8; 53];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
+    // The last letter of salt and hash hold fewer than six bits; `.` is zero in bcrypt's base64.
+    let letters: String = (0..).zip(random).map(|(at, byte)| dummy_letter(at, byte)).collect();
+    Ok(format!("$2b${cost:02}${letters}"))
+}
+
+fn dummy_letter(at: usize, byte: u8) -> char {
+    if at == 21 || at == 52 { '.' } else { char::from(b'a' + byte % 26) }
+}
+
 /// None if the text is no bcrypt hash.
 fn cost_of(hash: &str) -> Option<u32> {
     HashParts::from_str(hash).ok().map(|hash| hash.get_cost())
@@ -193,7 +209,9 @@ mod tests {
     fn only_the_whole_password_fits() {
         let long = "x".repeat(MAX_BYTES);
         let stored = hash(long.as_bytes(), COST).unwrap();
-        let dummy = hash(b"dummy", COST).unwrap();
+        let dummy = dummy_hash(COST).unwrap();
+        assert_eq!(cost_of(&dummy), Some(COST));
+        assert!(bcrypt::non_truncating_verify("x", &dummy).is_ok_and(|right| !right));
         assert!(verify(&long, Some(&stored), &dummy));
         assert!(!verify(&format!("{long}x"), Some(&stored), &dummy));
         assert!(!verify(&long[1..], Some(&stored), &dummy));

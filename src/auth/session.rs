@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::throttle::WINDOW_SECONDS;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How often the database is asked.
 const ASK_EVERY: Duration = Duration::from_millis(300);
@@ -21,6 +21,8 @@ const ASK_EVERY: Duration = Duration::from_millis(300);
 const LOOK_BACK: i32 = 10;
 /// How long an answer is trusted.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
+/// An answer that takes longer is not trusted.
+const SLOW_ANSWER: Duration = Duration::from_secs(2);
 /// After such a silence everything that still matters is asked for again.
 const FORGETFUL_AFTER: Duration = Duration::from_secs(5);
 /// How often what is long over is removed, here and in the database.
@@ -87,6 +89,10 @@ impl EndedSessions {
         let rows = pool.query(Sql::SessionsEnded, &[&seconds]).await?;
         let ids: Vec<i64> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         self.end(ids);
+        if asked.elapsed() > SLOW_ANSWER {
+            // The question may have reached the database so late that it did not look back far enough.
+            return Err(Error::DatabaseUnavailable { cause: "the answer came late".to_owned() });
+        }
         let until = self.milliseconds(asked + TRUSTED_FOR);
         self.trusted_until.store(until, Ordering::Release);
         Ok(())
@@ -107,12 +113,14 @@ impl EndedSessions {
 pub async fn watch(ended: &EndedSessions, pool: &Pool) {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut answered: Option<Instant> = None;
+    // By the wall clock, which goes on while the machine sleeps.
+    let mut answered: Option<SystemTime> = None;
     loop {
         ticks.tick().await;
-        let recent = answered.is_some_and(|at| at.elapsed() < FORGETFUL_AFTER);
+        let recent =
+            answered.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < FORGETFUL_AFTER));
         let seconds = if recent { LOOK_BACK } else { ended.keep_seconds() };
-        let asked = Instant::now();
+        let asked = SystemTime::now();
         match ended.ask(pool, seconds).await {
             Ok(()) => answered = Some(asked),
             Err(error) => {
@@ -139,5 +147,11 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) {
 
 async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
     while !pool.query(Sql::SessionsSweep, &[&ended.keep_seconds()]).await?.is_empty() {}
-    pool.query(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await.map(drop)
+    loop {
+        let row = pool.query_opt(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await?;
+        let removed: i64 = row.map_or(Ok(0), |row| column(&row, 0))?;
+        if removed == 0 {
+            return Ok(());
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Failed logins, counted in the database by account and address, and where a request comes from.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use hyper::header::{HeaderMap, HeaderName};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
@@ -45,6 +47,25 @@ impl Throttle {
 
     pub async fn succeeded(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
         pool.query_opt(Sql::LoginsSucceed, &[&email, &address]).await.map(drop)
+    }
+}
+
+/// One login at a time for an account and address: else those that run at once would all be let
+/// through before the first of them has failed.
+pub struct Turns(Vec<Mutex<()>>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self((0..1024).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Turns {
+    pub async fn wait(&self, email: &str, address: &str) -> Option<MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        (email.to_lowercase(), address).hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % 1024).ok()?;
+        Some(self.0.get(place)?.lock().await)
     }
 }
 

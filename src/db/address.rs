@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{CancelToken, Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -35,12 +36,15 @@ impl Address {
     }
 
     /// Reads `postgres://user:password@host/database?sslmode=...` or `host=... sslmode=...`.
-    /// `roots` is a PEM file with the authorities to trust, unless the string names one.
+    /// `roots` is a PEM file with the authorities to trust, unless the string names another.
     pub fn parse(text: &str, roots: Option<&Path>) -> Result<Self, AddressError> {
         let (rest, options) = take_tls_options(text);
+        let roots = options.roots.as_deref().or(roots);
         let refuse = |message: &str| Err(AddressError(message.to_owned()));
         let verify = match options.mode.as_deref() {
             None | Some("disable" | "allow" | "prefer") => None,
+            // As in libpq, a file with authorities makes it stricter.
+            Some("require") if roots.is_some() => Some(Verify::Authority),
             Some("require") => Some(Verify::Nothing),
             Some("verify-ca") => Some(Verify::Authority),
             Some("verify-full") => Some(Verify::AuthorityAndName),
@@ -59,10 +63,12 @@ impl Address {
         if config.get_hosts().is_empty() {
             return refuse("names no host");
         }
-        let roots = options.roots.as_deref().map(Path::new).or(roots);
         let tls = match verify {
             None => None,
-            Some(verify) => Some(connector(verify, roots).map_err(AddressError)?),
+            Some(verify) => Some(
+                connector(verify, roots)
+                    .map_err(|error| AddressError(format!("asks for TLS, but {error}")))?,
+            ),
         };
         config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
         Ok(Self { config, tls })
@@ -98,19 +104,24 @@ struct TlsOptions {
 /// Takes out what tokio-postgres does not know: `sslrootcert`, and the stricter of the modes.
 fn take_tls_options(text: &str) -> (String, TlsOptions) {
     let mut options = TlsOptions::default();
-    let mut keep = |pair: &&str| match pair.split_once('=') {
-        Some(("sslmode", mode)) => {
-            options.mode = Some(mode.to_owned());
-            false
-        }
-        Some(("sslrootcert", roots)) => {
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    let mut keep = |pair: &&str| {
+        let Some((name @ ("sslmode" | "sslrootcert"), value)) = pair.split_once('=') else {
+            return true;
+        };
+        let value = if is_url {
+            percent_decode_str(value).decode_utf8_lossy().into_owned()
+        } else {
+            value.to_owned()
+        };
+        match name {
+            "sslmode" => options.mode = Some(value),
             // `system` is what happens without a file.
-            options.roots = (roots != "system").then(|| PathBuf::from(roots));
-            false
+            _ => options.roots = (value != "system").then(|| PathBuf::from(value)),
         }
-        _ => true,
+        false
     };
-    let rest = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+    let rest = if is_url {
         match text.split_once('?') {
             Some((url, query)) => {
                 let kept: Vec<&str> = query.split('&').filter(&mut keep).collect();
@@ -142,6 +153,7 @@ mod tests {
             ("postgres://u@h/d?sslmode=disable", false),
             ("postgres://u@h/d?sslmode=require&connect_timeout=3", true),
             ("postgresql://u@h/d?connect_timeout=3&sslmode=require", true),
+            ("postgres://u@h/d?sslmode=%72equire", true),
             ("host=h user=u sslmode=require dbname=d", true),
             ("host=h user=u dbname=d", false),
         ] {

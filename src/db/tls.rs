@@ -52,9 +52,14 @@ pub fn connector(verify: Verify, roots: Option<&Path>) -> Result<MakeRustlsConne
 fn root_store(roots: Option<&Path>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     let certificates: Vec<_> = match roots {
-        Some(path) => CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|_| format!("PGSSLROOTCERT is no PEM file: {}", path.display()))?,
+        Some(path) => {
+            CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|_| {
+                format!(
+                    "the file of PGSSLROOTCERT or sslrootcert has no authorities in PEM: {}",
+                    path.display()
+                )
+            })?
+        }
         None => rustls_native_certs::load_native_certs().certs,
     };
     store.add_parsable_certificates(certificates);

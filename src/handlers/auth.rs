@@ -60,6 +60,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     // PostgreSQL's text holds no NUL; no address holds a space either.
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let place = worker.app.passwords.reserve()?;
+    let _turn = worker.app.login_turns.wait(email, &address).await;
     throttle.check(&worker.pool, email, &address).await?;
     let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;
     let stored: Option<String> = match &row {
@@ -112,6 +113,7 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
 
 pub async fn logout(worker: &Worker, user: User, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    body::ignore(request, body::AUTH_LIMIT)?;
     worker.pool.query_opt(Sql::SessionsEnd, &[&user.session_id(), &user.id()]).await?;
     worker.app.ended_sessions.end([user.session_id()]);
     Ok(empty(StatusCode::NO_CONTENT))

@@ -72,6 +72,7 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    body::ignore(request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let row = worker.pool.query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions]).await?;
     check_deleted(&row.ok_or(Error::DoctorNotFound)?)?;

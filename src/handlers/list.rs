@@ -89,13 +89,15 @@ pub async fn respond(
         Some(limit) => list.page_end(&worker.pool, page.after, limit).await?,
         None => PageEnd { last: i64::MAX, more: false },
     };
+    let left = page.limit.map_or(i64::MAX, |limit| limit - wanted);
     let mean = bytes.len() / shown.max(1);
     let rest = Rest {
         pool: worker.pool.clone(),
         first: Some(bytes),
         after,
         until: end.last,
-        rows: next_rows(FIRST_ROWS, mean),
+        left,
+        rows: next_rows(FIRST_ROWS, mean).min(left),
         list,
     };
     let mut response = json_bytes(StatusCode::OK, Vec::new());
@@ -167,6 +169,8 @@ struct Rest {
     first: Option<Vec<u8>>,
     after: i64,
     until: i64,
+    /// Rows that may still be sent: rows that are added meanwhile do not lengthen a page.
+    left: i64,
     /// Rows of the next chunk.
     rows: i64,
 }
@@ -181,11 +185,14 @@ impl Rest {
             let cause = error.cause().unwrap_or_default();
             tracing::error!(code = error.status_and_code().1, cause, "a list broke off");
         })?;
-        let finished = passed_end || count < rest.rows || rest.after >= rest.until;
+        rest.left = rest.left.saturating_sub(count);
+        let finished =
+            passed_end || count < rest.rows || rest.after >= rest.until || rest.left == 0;
         if finished {
             bytes.push(b']');
         } else {
-            rest.rows = next_rows(count, bytes.len() / usize::try_from(count).unwrap_or(1));
+            rest.rows =
+                next_rows(count, bytes.len() / usize::try_from(count).unwrap_or(1)).min(rest.left);
         }
         Ok(Some((bytes.into(), (!finished).then_some(rest))))
     }

@@ -76,6 +76,7 @@ pub async fn doctors(
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    body::ignore(request, body::LIMIT)?;
     let row = worker.pool.query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
     row.ok_or(Error::MappingNotFound)?;
     Ok(empty(StatusCode::NO_CONTENT))

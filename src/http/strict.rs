@@ -3,7 +3,7 @@
 use hyper::Version;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FieldError, Result};
 
 /// The longest request target, in bytes.
 const MAX_TARGET: usize = 8 << 10;
@@ -16,7 +16,7 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     if target > MAX_TARGET {
         return Err(Error::UriTooLong);
     }
-    let (mut size, mut hosts, mut authorizations, mut lengths) = (0, 0, 0, 0);
+    let (mut size, mut hosts, mut authorizations, mut lengths, mut encodings) = (0, 0, 0, 0, 0);
     for (name, value) in request.headers() {
         // Each is sent as `name: value` and a line end.
         size += name.as_str().len() + value.len() + 4;
@@ -29,6 +29,7 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
             TRANSFER_ENCODING if !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
                 return Err(Error::BadRequest("The only transfer encoding is chunked."));
             }
+            TRANSFER_ENCODING => encodings += 1,
             _ => {}
         }
     }
@@ -45,10 +46,15 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     if lengths > 1 {
         return Err(Error::BadRequest("There must be one Content-Length header at most."));
     }
+    // RFC 9112, section 6.1: chunked is applied once.
+    if encodings > 1 {
+        return Err(Error::BadRequest("There must be one Transfer-Encoding header at most."));
+    }
     // RFC 9700, section 4.3.2: it would end up in logs and histories.
     let query = request.uri().query().unwrap_or_default();
     if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
-        return Err(Error::BadRequest("A token must not stand in the URL."));
+        let message = "a token must not stand in the URL";
+        return Err(Error::BadQuery(vec![FieldError::new("access_token", message)]));
     }
     Ok(())
 }
@@ -94,7 +100,7 @@ mod tests {
             let expected = refused.then_some("bad_request");
             assert_eq!(code(&headers, "/"), expected, "{headers:?}");
         }
-        assert_eq!(code(&[host], "/?a=1&access_token=x"), Some("bad_request"));
+        assert_eq!(code(&[host], "/?a=1&access_token=x"), Some("bad_query"));
         assert_eq!(code(&[host], &format!("/{}", "a".repeat(MAX_TARGET))), Some("uri_too_long"));
         assert_eq!(code(&[host], &format!("/{}", "a".repeat(MAX_TARGET - 1))), None);
         let long = "a".repeat(MAX_HEADERS);

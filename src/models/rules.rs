@@ -17,9 +17,6 @@ const MAX_EMAIL: usize = 254;
 const MAX_PHONE: usize = 32;
 /// The most text of `metadata`, in bytes.
 const MAX_METADATA: usize = 8192;
-/// The deepest nesting in `metadata`. Common readers of JSON stop at 128, and a list of doctors,
-/// which everybody reads, adds a few levels.
-const MAX_METADATA_DEPTH: usize = 100;
 /// bcrypt reads 72 bytes, the last of which is its own.
 const MAX_PASSWORD_BYTES: usize = 71;
 const MIN_PASSWORD: usize = 8;
@@ -175,9 +172,8 @@ fn integer(raw: &RawValue, min: i32, max: i32) -> Checked<'_> {
 }
 
 fn id(raw: &RawValue) -> Checked<'_> {
-    let digits = raw.get();
-    let digits = digits.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(digits);
-    parse_id(digits).map(Value::Id).ok_or_else(|| "must be an id: a positive whole number".into())
+    let digits = json::text(raw).unwrap_or(Cow::Borrowed(raw.get()));
+    parse_id(&digits).map(Value::Id).ok_or_else(|| "must be an id: a positive whole number".into())
 }
 
 fn metadata(raw: &RawValue) -> Checked<'_> {
@@ -187,11 +183,10 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
     if raw.get().len() > MAX_METADATA {
         return Err("must have at most 8192 bytes of text".into());
     }
-    match json::flaw(raw, MAX_METADATA_DEPTH) {
+    match json::flaw(raw) {
         None => Ok(Value::Json(raw)),
         Some(Flaw::Nul) => Err("must not contain U+0000".into()),
         Some(Flaw::LoneSurrogate) => Err("must be Unicode text".into()),
-        Some(Flaw::Depth) => Err("must not be nested deeper than 100 levels".into()),
     }
 }
 

@@ -44,7 +44,7 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &Canc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let phase = Arc::new(Phase::default());
+    let phase = Arc::new(Phase::new());
     let socket = Socket::new(stream, Arc::clone(&phase));
     let service = service_fn(move |request| {
         phase.begin();

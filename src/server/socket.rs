@@ -27,13 +27,25 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the socket must know of the requests on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Phase {
     answering: AtomicBool,
     begun: AtomicU64,
+    opened: Instant,
+    /// Milliseconds after `opened` at which the last answer ended.
+    ended: AtomicU64,
 }
 
 impl Phase {
+    pub fn new() -> Self {
+        Self {
+            answering: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            opened: Instant::now(),
+            ended: AtomicU64::new(0),
+        }
+    }
+
     /// The head of a request is whole.
     pub fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -42,6 +54,8 @@ impl Phase {
 
     /// Its answer is written, or given up.
     pub fn end(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.ended.store(elapsed, Ordering::Relaxed);
         self.answering.store(false, Ordering::Relaxed);
     }
 }
@@ -87,7 +101,16 @@ impl<S> Socket<S> {
         if begun != self.begun {
             self.begun = begun;
             self.waiting = Waiting::NextRequest;
-            self.since = Instant::now();
+            let ended = Duration::from_millis(self.phase.ended.load(Ordering::Relaxed));
+            self.since = self.phase.opened + ended;
+        }
+    }
+
+    /// Keeps the timer running while a request is answered: hyper does not read again when the answer
+    /// has ended, so that nothing else would begin the wait for the next one.
+    fn keep_timer(&mut self, cx: &mut Context<'_>) {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.timer.as_mut().reset(Instant::now() + HEAD_TIMEOUT);
         }
     }
 
@@ -140,6 +163,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut socket.stream).poll_read(cx, buffer);
         if socket.phase.answering.load(Ordering::Relaxed) {
+            if read.is_pending() {
+                socket.keep_timer(cx);
+            }
             return read;
         }
         socket.begin_wait();
@@ -202,5 +228,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_falls_silent_after_an_answer_is_closed_in_75_seconds() {
+        // Whether the answer took less or more time than the timers of before it.
+        for answering in [0, 6, 200] {
+            let (mut client, server) = duplex(64);
+            let phase = Arc::new(Phase::new());
+            let mut socket = Socket::new(server, Arc::clone(&phase));
+            client.write_all(b"GET").await.unwrap();
+            socket.read_exact(&mut [0; 3]).await.unwrap();
+            phase.begin();
+            // hyper reads once more while it answers, and not again when the answer has ended.
+            let read = tokio::spawn(async move { socket.read(&mut [0]).await });
+            tokio::task::yield_now().await;
+            sleep(Duration::from_secs(answering)).await;
+            phase.end();
+            let ended = Instant::now();
+            assert_eq!(read.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+            let waited = ended.elapsed().as_secs();
+            assert!((74..=76).contains(&waited), "{waited} s after an answer of {answering} s");
+            drop(client);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_five_seconds_however_its_bytes_come() {
+        let (mut client, server) = duplex(64);
+        let mut socket = Socket::new(server, Arc::new(Phase::new()));
+        let reading = tokio::spawn(async move {
+            loop {
+                if let Err(error) = socket.read_exact(&mut [0]).await {
+                    return error.kind();
+                }
+            }
+        });
+        let started = Instant::now();
+        while !reading.is_finished() {
+            let _ = client.write_all(b"x").await;
+            advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(reading.await.unwrap(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() <= Duration::from_secs(7), "{:?}", started.elapsed());
     }
 }

@@ -1,7 +1,7 @@
 //! Who may do what: every route, with every method, by everybody.
 
 mod table;
-mod tokens;
+pub mod tokens;
 
 use std::fmt;
 

@@ -122,3 +122,16 @@ async fn a_stored_hash_of_an_absurd_cost_is_refused() {
     server.database().connect().await.batch_execute(absurd).await.unwrap();
     log_in(&server.anyone(), &email, "correct horse").await.expect(401);
 }
+
+#[tokio::test]
+async fn guesses_at_the_same_moment_are_counted_like_any() {
+    let server = server(&[]).await;
+    let email = format!("{}@example.com", random());
+    server.anyone().registered(&email).await;
+    let client = server.anyone();
+    let guesses = (0..40).map(|_| log_in(&client, &email, "wrong"));
+    let answers = futures_util::future::join_all(guesses).await;
+    let wrong = answers.iter().filter(|answer| answer.status == 401).count();
+    assert_eq!(wrong, 10);
+    assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status.as_u16())));
+}

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod attacks;
 mod auth;
 mod bad_input;
 mod constraints;
 mod crashes;
 mod doctors;
+mod edge;
 mod embedded;
 mod failures;
 mod harness;
@@ -20,3 +22,4 @@ mod properties;
 mod resources;
 mod sessions;
 mod sql_files;
+mod tls;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, TestDb, TestServer, random};
+use crate::harness::{Answer, Client, JWT_SECRET, TestDb, TestServer, random};
 
 /// Registers and gives the session and a client that uses it.
 async fn session(server: &TestServer) -> (Value, Client) {
@@ -230,4 +230,55 @@ async fn sessions_that_are_over_are_removed() {
         assert!(Instant::now() < deadline, "the session is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_is_good_as_long_as_it_is_named() {
+    const NEW: (&str, &str) = ("JWT_SECRET", "the secret that came after it, 32 bytes or more");
+    let old = std::str::from_utf8(JWT_SECRET).unwrap();
+    let database = Arc::new(TestDb::new().await);
+    let before = TestServer::start_on(Arc::clone(&database)).await;
+    let (first, client) = session(&before).await;
+    drop(before);
+    let previous = [NEW, ("JWT_SECRET_PREVIOUS", old)];
+    let rotated = TestServer::start_with(Arc::clone(&database), &previous).await;
+    let replaced = TestServer::start_with(Arc::clone(&database), &[NEW]).await;
+    let me = async |server: &TestServer, token: &str| {
+        server.anyone().with_token(token).get("/api/auth/me").await
+    };
+
+    me(&rotated, client.token()).await.expect(200);
+    me(&replaced, client.token()).await.expect_error(401, "invalid_token");
+    let unknown = refresh(&replaced, &first["refresh_token"]).await;
+    unknown.expect_error(401, "invalid_credentials");
+
+    // What is given out from now on is signed with the new secret alone.
+    let second = refresh(&rotated, &first["refresh_token"]).await.expect(200).json();
+    let token = second["token"].as_str().unwrap();
+    me(&rotated, token).await.expect(200);
+    me(&replaced, token).await.expect(200);
+    let third = refresh(&replaced, &second["refresh_token"]).await.expect(200).json();
+    let spent = refresh(&rotated, &second["refresh_token"]).await.expect(200).json();
+    assert_eq!(spent["refresh_token"], third["refresh_token"]);
+    let before = TestServer::start_on(database).await;
+    me(&before, token).await.expect_error(401, "invalid_token");
+    refresh(&before, &third["refresh_token"]).await.expect_error(401, "invalid_credentials");
+    // A session that ends, ends for the tokens of both.
+    let old_client = rotated.anyone().with_token(client.token());
+    old_client.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
+    me(&rotated, token).await.expect_error(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn a_session_stays_ended_when_tokens_are_made_to_live_shorter() {
+    let database = Arc::new(TestDb::new().await);
+    let server = TestServer::start_on(Arc::clone(&database)).await;
+    let (_, client) = session(&server).await;
+    client.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
+    drop(server);
+    let age = "UPDATE sessions SET ended_at = ended_at - interval '50 minutes'";
+    database.connect().await.batch_execute(age).await.unwrap();
+    let server = TestServer::start_with(database, &[("TOKEN_TTL_SECONDS", "1")]).await;
+    let client = server.anyone().with_token(client.token());
+    client.get("/api/auth/me").await.expect_error(401, "invalid_token");
 }

@@ -2,7 +2,7 @@
 //! whatever way.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -14,14 +14,17 @@ use healthcare_backend::db::embedded::programs::Programs;
 
 /// The server ends when its standard input does: also when the tests are killed.
 const WATCH: &str = r#"
-"$1" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c max_connections=400 \
-    -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c autovacuum=off \
-    > "$2/log" 2>&1 &
+program=$1
+folder=$2
+shift 2
+"$program" -D "$folder/data" -c listen_addresses= -c unix_socket_directories="$folder" \
+    -c max_connections=400 -c fsync=off -c full_page_writes=off -c shared_buffers=64MB \
+    -c autovacuum=off "$@" > "$folder/log" 2>&1 &
 server=$!
 read -r _
 kill -QUIT $server
 wait $server
-rm -rf "$2"
+rm -rf "$folder"
 "#;
 
 pub struct Cluster {
@@ -32,11 +35,12 @@ pub struct Cluster {
 /// The cluster of this run, started by whoever comes first.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(Cluster::start)
+    CLUSTER.get_or_init(|| Cluster::start(&[], &[]))
 }
 
 impl Cluster {
-    fn start() -> Self {
+    /// With options of the server's command line, and files to lie among its data.
+    pub fn start(options: &[&str], files: &[(&str, &str)]) -> Self {
         let programs = Programs::find(None, None).unwrap();
         let folder = std::env::temp_dir().join(format!("healthcare-test-{}", random()));
         fs::create_dir(&folder).unwrap();
@@ -52,10 +56,19 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        for (name, text) in files {
+            let file = folder.join("data").join(name);
+            fs::write(&file, text).unwrap();
+            // The server uses no key that others could read.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some(user) = programs.user() {
+                chown(&file, Some(user.uid), Some(user.gid)).unwrap();
+            }
+        }
 
         let mut watch = Command::new("/bin/sh");
         watch.args(["-c", WATCH, "sh"]).arg(programs.command("postgres").get_program());
-        watch.arg(&folder).stdin(Stdio::piped()).current_dir("/").process_group(0);
+        watch.arg(&folder).args(options).stdin(Stdio::piped()).current_dir("/").process_group(0);
         if let Some(user) = programs.user() {
             watch.uid(user.uid).gid(user.gid);
         }

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::wait::PATIENCE;
 
 /// An answer as it came, up to the end of the connection.
 #[derive(Debug)]
@@ -22,6 +25,32 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawAnswer {
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).await.unwrap();
     RawAnswer::parse(&bytes)
+}
+
+/// Sends all bytes, then reads every answer until the server closes, also if it closes hard.
+pub async fn converse(address: SocketAddr, requests: &[u8]) -> Vec<RawAnswer> {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let (mut reader, mut writer) = socket.split();
+    let mut bytes = Vec::new();
+    // Both at once: who sends much and reads nothing is stopped.
+    let write = async {
+        let _ = writer.write_all(requests).await;
+    };
+    let read = async {
+        let _ = timeout(PATIENCE, reader.read_to_end(&mut bytes)).await.unwrap();
+    };
+    tokio::join!(write, read);
+    let mut answers = Vec::new();
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let mut answer = RawAnswer::parse(rest);
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let end = rest.len() - answer.body.len() + length;
+        answer.body.truncate(length);
+        answers.push(answer);
+        rest = &rest[end..];
+    }
+    answers
 }
 
 impl RawAnswer {

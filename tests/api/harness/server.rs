@@ -56,7 +56,8 @@ impl TestServer {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let secret = Secret::new(JWT_SECRET).unwrap();
+                let secret = config.jwt_secret.clone();
+                let secret = secret.unwrap_or_else(|| Secret::new(JWT_SECRET).unwrap());
                 let app = App::new(config, address, &secret).unwrap();
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 started.send(listener.local_addr().unwrap()).unwrap();

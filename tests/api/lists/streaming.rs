@@ -11,12 +11,12 @@ use crate::harness::TestServer;
 const MANY: i64 = 1500;
 
 /// Patients whose texts are long, so that a list of them cannot be sent before it is read.
-async fn fill_with_long_texts(server: &TestServer, owner: i64) {
+async fn fill_with_long_texts(server: &TestServer, owner: i64, rows: i64) {
     let sql = "INSERT INTO patients (created_by, name, notes, allergies, medical_history)
         SELECT $1, 'Patient ' || n, repeat('\u{1f600}', 5000), repeat('a', 5000), repeat('m', 5000)
         FROM generate_series(1, $2::bigint) AS n";
     let database = server.database().connect().await;
-    database.execute(sql, &[&owner, &MANY]).await.unwrap();
+    database.execute(sql, &[&owner, &rows]).await.unwrap();
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn rows_that_are_deleted_while_a_list_is_read_leave_a_whole_array() {
     for query in ["", "?limit=1000"] {
         let user = server.user().await;
         let owner = user.user_id().await;
-        fill_with_long_texts(&server, owner).await;
+        fill_with_long_texts(&server, owner, MANY).await;
         let response = open(&server, &user, &format!("/api/patients{query}")).await;
         let mut body = response.into_body();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -127,7 +127,7 @@ async fn the_patient_of_a_list_may_go_while_it_is_read() {
 async fn a_list_that_breaks_off_does_not_look_whole() {
     let server = TestServer::start().await;
     let user = server.user().await;
-    fill_with_long_texts(&server, user.user_id().await).await;
+    fill_with_long_texts(&server, user.user_id().await, MANY).await;
     let mut body = open(&server, &user, "/api/patients").await.into_body();
     body.frame().await.unwrap().unwrap();
     let database = server.database().connect().await;
@@ -144,7 +144,7 @@ async fn a_list_that_breaks_off_does_not_look_whole() {
 async fn a_list_whose_database_goes_away_does_not_look_whole() {
     let server = TestServer::start().await;
     let user = server.user().await;
-    fill_with_long_texts(&server, user.user_id().await).await;
+    fill_with_long_texts(&server, user.user_id().await, MANY).await;
     let mut body = open(&server, &user, "/api/patients").await.into_body();
     body.frame().await.unwrap().unwrap();
     let superuser = server.database().connect_as_superuser().await;
@@ -163,11 +163,25 @@ async fn a_list_whose_database_goes_away_does_not_look_whole() {
 async fn a_client_that_leaves_in_the_middle_does_no_harm() {
     let server = TestServer::start().await;
     let user = server.user().await;
-    fill_with_long_texts(&server, user.user_id().await).await;
+    fill_with_long_texts(&server, user.user_id().await, MANY).await;
     // More of them than there are connections to the database.
     for _ in 0..20 {
         let mut body = open(&server, &user, "/api/patients").await.into_body();
         body.frame().await.unwrap().unwrap();
     }
     assert_eq!(ids(&user.get("/api/patients?limit=1000").await.expect(200)).len(), 1000);
+}
+
+#[tokio::test]
+async fn rows_that_are_added_meanwhile_do_not_lengthen_a_page() {
+    let server = TestServer::start().await;
+    let user = server.user().await;
+    let owner = user.user_id().await;
+    fill_with_long_texts(&server, owner, 300).await;
+    let mut body = open(&server, &user, "/api/patients?limit=301").await.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    fill_with_long_texts(&server, owner, 30).await;
+    let rest = body.collect().await.unwrap().to_bytes();
+    let list: Value = serde_json::from_slice(&[first, rest].concat()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 301);
 }
