@@ -22,7 +22,7 @@ import time
 
 PASSWORD = "correct horse"
 CLIENTS = 200
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 8
 
 

@@ -2,6 +2,7 @@
 //! of logins can neither slow a read nor pile up.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,19 +15,24 @@ use crate::error::{Error, Result};
 
 /// How long a place in the queue may take to be served.
 const QUEUE_TIME: Duration = Duration::from_secs(5);
+/// How much less the threads count than those that serve requests (`setpriority`, nice value).
+const NICENESS: i32 = 19;
+/// How many seconds a client that finds no place is told to wait at least, and how many different
+/// waits there are: clients that all came back at once would be a burst of their own.
+const RETRY_AFTER: u32 = 5;
+const RETRY_SPREAD: u32 = 26;
 /// A stored hash that costs more is refused: cost 31 would take days.
 const MAX_COST: u32 = 14;
 /// bcrypt silently cuts what is longer.
 const MAX_BYTES: usize = 71;
 /// What the time of a hash is taken with at the start, at most the cost in use.
 const CALIBRATION_COST: u32 = 4;
-/// How much less the threads count than those that serve requests (`setpriority`, nice value).
-const NICENESS: i32 = 19;
 
 /// The threads that hash and their queue.
 pub struct Passwords {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
+    refused: AtomicU32,
     cost: u32,
     /// A hash that no password matches, for accounts that do not exist.
     dummy: Arc<str>,
@@ -77,16 +83,17 @@ impl Passwords {
                 .spawn(move || work(&queue))
                 .map_err(|error| Error::internal(format!("no thread: {error}")))?;
         }
-        Ok(Self { jobs, places: Arc::new(Semaphore::new(places)), cost, dummy: dummy.into() })
+        let (places, refused) = (Arc::new(Semaphore::new(places)), AtomicU32::new(0));
+        Ok(Self { jobs, places, refused, cost, dummy: dummy.into() })
     }
 
     /// A place in the queue, or [`Error::Overloaded`] at once. To be taken before anything that a
     /// flood could make expensive.
     pub fn reserve(&self) -> Result<Place<'_>> {
-        let retry_after = u32::try_from(QUEUE_TIME.as_secs()).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Error::Overloaded { retry_after })?;
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+            Error::Overloaded { retry_after: RETRY_AFTER + refused % RETRY_SPREAD }
+        })?;
         Ok(Place { passwords: self, permit })
     }
 }
