@@ -3,7 +3,7 @@
 //!
 //! There is nothing here but single statements outside of transactions: whatever one request could
 //! leave behind on the connection would meet the next. Writes take a connection of the
-//! [`Pool`](super::Pool), because pipelined commits would wait for each other's flush to disk.
+//! [`Pool`], because pipelined commits would wait for each other's flush to disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
