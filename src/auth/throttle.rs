@@ -7,6 +7,7 @@ use std::str::FromStr;
 use hyper::header::{HeaderMap, HeaderName};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ impl Throttle {
         if self.per_address == 0 && self.total == 0 {
             return Ok(());
         }
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+        let parameters: [Parameter<'_>; 5] =
             [&email, &address, &self.per_address, &self.total, &WINDOW_SECONDS];
         let row = pool.query_opt(Sql::LoginsCheck, &parameters).await?;
         let wait: Option<i32> = row.map_or(Ok(None), |row| column(&row, 0))?;
@@ -50,13 +51,16 @@ impl Throttle {
     }
 }
 
+/// Locks that the accounts and addresses share; more than passwords can be checked at once.
+const TURNS: u16 = 1024;
+
 /// One login at a time for an account and address: else those that run at once would all be let
 /// through before the first of them has failed.
 pub struct Turns(Vec<Mutex<()>>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self((0..1024).map(|_| Mutex::default()).collect())
+        Self((0..TURNS).map(|_| Mutex::default()).collect())
     }
 }
 
@@ -64,7 +68,7 @@ impl Turns {
     pub async fn wait(&self, email: &str, address: &str) -> Option<MutexGuard<'_, ()>> {
         let mut hasher = DefaultHasher::new();
         (email.to_lowercase(), address).hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % 1024).ok()?;
+        let place = usize::try_from(hasher.finish() % u64::from(TURNS)).ok()?;
         Some(self.0.get(place)?.lock().await)
     }
 }
