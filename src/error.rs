@@ -32,6 +32,7 @@ pub enum Error {
     Unauthorized,
     InvalidToken,
     InvalidCredentials,
+    InvalidRefreshToken,
     Forbidden,
     /// No such path.
     NotFound,
@@ -56,7 +57,7 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
-    /// Too many failed logins to one account.
+    /// Too many wrong passwords for one account.
     TooManyAttempts {
         retry_after: u32,
     },
@@ -91,7 +92,9 @@ impl Error {
             Self::MalformedJson { .. } => (StatusCode::BAD_REQUEST, "malformed_json"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+            Self::InvalidCredentials | Self::InvalidRefreshToken => {
+                (StatusCode::UNAUTHORIZED, "invalid_credentials")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound | Self::MappingNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::PatientNotFound => (StatusCode::NOT_FOUND, "patient_not_found"),
@@ -131,6 +134,7 @@ impl Error {
             Self::Unauthorized => "This needs an access token: Authorization: Bearer <token>.",
             Self::InvalidToken => "The access token is not valid or no longer valid.",
             Self::InvalidCredentials => "The e-mail address or the password is wrong.",
+            Self::InvalidRefreshToken => "The refresh token is not valid or no longer valid.",
             Self::Forbidden => "Only the user who created this, or an admin, may change it.",
             Self::NotFound => "There is nothing at this path.",
             Self::MappingNotFound => "You have no mapping with this id.",
@@ -149,7 +153,7 @@ impl Error {
             }
             Self::UriTooLong => "The request target may have 8192 bytes at most.",
             Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
-            Self::TooManyAttempts { .. } => "Too many failed logins. Try again later.",
+            Self::TooManyAttempts { .. } => "Too many wrong passwords. Try again later.",
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."

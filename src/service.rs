@@ -115,7 +115,7 @@ async fn answer(
                 User::authenticate(keys, &worker.tokens, ended_sessions, &worker.pool, headers)
                     .await?;
             record.user = Some(user.id());
-            handlers::private(worker, route, user, request).await
+            handlers::private(worker, route, user, peer, request).await
         }
     }
 }

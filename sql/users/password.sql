@@ -1,4 +1,4 @@
--- The password hash of a user. Index: users_pkey.
-SELECT password_hash
+-- The address and the password hash of a user. Index: users_pkey.
+SELECT email, password_hash
 FROM users
 WHERE id = $1

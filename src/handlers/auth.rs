@@ -53,8 +53,8 @@ pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let Config { throttle, trusted_proxies, .. } = &worker.app.config;
-    let address = counted(trusted_proxies.client(peer, request.headers()));
+    let throttle = worker.app.config.throttle;
+    let address = address(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
     // PostgreSQL's text holds no NUL; no address holds a space either.
@@ -93,11 +93,12 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [token] = read_new(&REFRESH_FIELDS, &body)?;
-    let spent = worker.app.refresh_keys.verify(token.as_text()).ok_or(Error::InvalidCredentials)?;
+    let spent =
+        worker.app.refresh_keys.verify(token.as_text()).ok_or(Error::InvalidRefreshToken)?;
     let idle = worker.app.config.session_idle_seconds;
     let parameters: [Parameter<'_>; 4] = [&spent.session_id, &spent.number, &GRACE_SECONDS, &idle];
     let row = worker.pool.query_opt(Sql::SessionsRefresh, &parameters).await?;
-    let row = row.ok_or(Error::InvalidCredentials)?;
+    let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
         "rotate" | "repeat" => {
             let user = user::User::from_row(&row, 0)?;
@@ -105,9 +106,9 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
         }
         "reuse" => {
             worker.app.ended_sessions.end([spent.session_id]);
-            Err(Error::InvalidCredentials)
+            Err(Error::InvalidRefreshToken)
         }
-        _ => Err(Error::InvalidCredentials),
+        _ => Err(Error::InvalidRefreshToken),
     }
 }
 
@@ -127,15 +128,29 @@ pub async fn me(worker: &Worker, user: User, request: &Request) -> Result<Respon
     json(StatusCode::OK, &user::User::from_row(&row, 0)?)
 }
 
-pub async fn change_password(worker: &Worker, user: User, request: Request) -> Result<Response> {
+/// A wrong current password counts as a failed login: a stolen token must not help to guess it.
+pub async fn change_password(
+    worker: &Worker,
+    user: User,
+    peer: IpAddr,
+    request: Request,
+) -> Result<Response> {
     Query::none(request.uri().query())?;
+    let throttle = worker.app.config.throttle;
+    let address = address(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
     let place = worker.app.passwords.reserve()?;
     let row = worker.pool.query_opt(Sql::UsersPassword, &[&user.id()]).await?;
-    let stored: String = column(&row.ok_or(Error::InvalidToken)?, 0)?;
+    let row = row.ok_or(Error::InvalidToken)?;
+    let (email, stored): (&str, String) = (column(&row, 0)?, column(&row, 1)?);
+    let _turn = worker.app.login_turns.wait(email, &address).await;
+    throttle.check(&worker.pool, email, &address).await?;
     let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
-    let hash = place.replace(current, stored.clone(), new).await?.ok_or_else(wrong_password)?;
+    let Some(hash) = place.replace(current, stored.clone(), new).await? else {
+        throttle.failed(&worker.pool, email, &address).await?;
+        return Err(wrong_password());
+    };
     let (id, session_id) = (user.id(), user.session_id());
     let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
     let row = worker.pool.query_opt(Sql::UsersChangePassword, &parameters).await?;
@@ -146,6 +161,11 @@ pub async fn change_password(worker: &Worker, user: User, request: Request) -> R
     let late: Vec<i64> = late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
     worker.app.ended_sessions.end(late);
     Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// What failed logins from where a request comes from are counted by.
+fn address(worker: &Worker, peer: IpAddr, request: &Request) -> String {
+    counted(worker.app.config.trusted_proxies.client(peer, request.headers()))
 }
 
 fn wrong_password() -> Error {

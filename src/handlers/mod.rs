@@ -41,11 +41,12 @@ pub async fn private(
     worker: &Worker,
     route: Route,
     user: User,
+    peer: IpAddr,
     request: Request,
 ) -> Result<Response> {
     match (route, read_method(&request)) {
         (Route::Logout, Method::POST) => auth::logout(worker, user, &request).await,
-        (Route::Password, Method::PUT) => auth::change_password(worker, user, request).await,
+        (Route::Password, Method::PUT) => auth::change_password(worker, user, peer, request).await,
         (Route::Me, Method::GET) => auth::me(worker, user, &request).await,
 
         (Route::Patients, Method::POST) => patients::create(worker, user, request).await,

@@ -58,7 +58,7 @@ pub fn response(error: &Error, request_id: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {
-        Error::Unauthorized | Error::InvalidCredentials => {
+        Error::Unauthorized | Error::InvalidCredentials | Error::InvalidRefreshToken => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Error::InvalidToken => {

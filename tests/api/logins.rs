@@ -135,3 +135,21 @@ async fn guesses_at_the_same_moment_are_counted_like_any() {
     assert_eq!(wrong, 10);
     assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status.as_u16())));
 }
+
+#[tokio::test]
+async fn guessing_the_current_password_counts_as_failing_to_log_in() {
+    let server = server(&PROXY).await;
+    let email = format!("{}@example.com", random());
+    let user = server.anyone().registered(&email).await.with("x-forwarded-for", "192.0.2.1");
+    let change =
+        |current: &str| json!({"current_password": current, "new_password": "new password"});
+    for _ in 0..10 {
+        let answer = user.put("/api/auth/password", &change("wrong")).await;
+        answer.expect_error(422, "validation_failed");
+    }
+    let answer = user.put("/api/auth/password", &change("correct horse")).await;
+    let answer = answer.expect_error(429, "too_many_attempts");
+    assert!(answer.header("retry-after").is_some());
+    log_in(&from(&server, "192.0.2.1"), &email, "correct horse").await.expect(429);
+    log_in(&from(&server, "192.0.2.2"), &email, "correct horse").await.expect(200);
+}

@@ -40,7 +40,10 @@ pub fn shape(sql: Sql) -> Shape {
             (vec![T::TEXT], [columns(User::COLUMNS), vec![hash]].concat())
         }
         Sql::UsersSetRole => (vec![T::TEXT, T::TEXT], id()),
-        Sql::UsersPassword => (vec![T::INT8], vec![Column::stored("password_hash", T::TEXT)]),
+        Sql::UsersPassword => (
+            vec![T::INT8],
+            vec![Column::stored("email", T::TEXT), Column::stored("password_hash", T::TEXT)],
+        ),
         Sql::UsersRehash => (vec![T::INT8, T::TEXT, T::TEXT], id()),
         Sql::UsersChangePassword => {
             let ended = Column::computed("ended", T::INT8_ARRAY);
