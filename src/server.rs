@@ -99,7 +99,7 @@ fn hand_over(
         if app.config.tls.is_none()
             && let Ok(place) = Arc::clone(refusals).try_acquire_owned()
         {
-            let answer = problem::refusal(&app.request_ids.next());
+            let answer = problem::refusal(&app.request_ids.next(None));
             tokio::spawn(async move {
                 refuse(socket, &answer).await;
                 drop(place);
@@ -195,5 +195,46 @@ struct Open(Arc<AtomicUsize>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::future::pending;
+
+    use super::*;
+    use crate::config::{Config, Secret};
+    use crate::db::Address;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_one_500_and_its_connection_lives_on() {
+        let secret = "s".repeat(32);
+        let variables = [("WORKERS", "1"), ("BCRYPT_COST", "4"), ("JWT_SECRET", &secret)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::from_variables(variables).unwrap();
+        // Nothing that is asked for here needs a database.
+        let database = Address::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
+        let app = App::new(config, database, &Secret::new(secret).unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::new(app), pending()));
+
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        for (request, status) in [
+            ("GET /health/live HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
+            ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
+            // What may write is answered by a task of its own.
+            ("POST /api/auth/refresh HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
+            ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
+        ] {
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let length = socket.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(answer.get(..length).unwrap()).into_owned();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+            assert_eq!(answer.contains("\"code\":\"internal\""), status == "500", "{answer}");
+        }
     }
 }

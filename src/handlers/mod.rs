@@ -26,6 +26,8 @@ pub async fn public(
     peer: IpAddr,
     request: Request,
 ) -> Result<Response> {
+    #[cfg(test)]
+    panic_if_asked(&request);
     match (route, read_method(&request)) {
         (Route::Live, Method::GET) => health::live(&request),
         (Route::Ready, Method::GET) => health::ready(worker, &request).await,
@@ -74,6 +76,12 @@ pub async fn private(
 
         _ => Err(Error::MethodNotAllowed { allow: route.allow() }),
     }
+}
+
+/// For the unit test of the server that shows what becomes of a panic.
+#[cfg(test)]
+fn panic_if_asked(request: &Request) {
+    assert!(!request.headers().contains_key("x-panic"), "as asked");
 }
 
 /// `HEAD` is answered as `GET`; the connection leaves the body out.
