@@ -16,6 +16,7 @@ use healthcare_backend::http::query::{Query, next_page};
 use healthcare_backend::models::input::read_new;
 use healthcare_backend::models::patient::FIELDS;
 use healthcare_backend::routes::Route;
+use hyper::header::HeaderValue;
 
 const PATIENT: &[u8] = br#"{"name":"Grace Hopper","age":36,"gender":"female","phone":"+1 555 0100",
     "email":"grace@example.com","address":"1 Main Street","blood_group":"O+","allergies":"none",
@@ -72,7 +73,8 @@ fn bodies(criterion: &mut Criterion) {
 fn answers(criterion: &mut Criterion) {
     let errors = vec![FieldError::new("age", "must be between 0 and 150")];
     let error = Error::fields(errors);
+    let id = HeaderValue::from_static("0123456789abcdef");
     criterion.bench_function("answer, an error", |bencher| {
-        bencher.iter(|| problem::response(black_box(&error), "0123456789abcdef"));
+        bencher.iter(|| problem::response(black_box(&error), &id));
     });
 }

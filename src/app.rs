@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper::header::HeaderValue;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::cache::TokenCache;
@@ -37,13 +38,14 @@ impl App {
     /// which leave both to the embedded database.
     pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
+        let requests = Arc::default();
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),
             ended_sessions: EndedSessions::new(MAX_TOKEN_TTL),
-            passwords: Passwords::start(config.bcrypt_cost)?,
+            passwords: Passwords::start(config.bcrypt_cost, Arc::clone(&requests))?,
             login_turns: Turns::default(),
-            request_ids: RequestIds::new()?,
+            request_ids: RequestIds::new(requests)?,
             config,
             database,
         })
@@ -85,21 +87,33 @@ impl Worker {
     }
 }
 
-/// New request ids: random for each process, counted within it.
+/// Counts requests, and names those that bring no id: random for each process, counted within it.
 pub struct RequestIds {
     process: u64,
-    count: AtomicU64,
+    count: Arc<AtomicU64>,
 }
 
 impl RequestIds {
-    fn new() -> Result<Self> {
+    /// `count` rises with every request.
+    fn new(count: Arc<AtomicU64>) -> Result<Self> {
         let process = getrandom::u64()
             .map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
-        Ok(Self { process, count: AtomicU64::new(0) })
+        Ok(Self { process, count })
     }
 
-    pub fn next(&self) -> String {
+    /// Counts a request. Its id is `own`, if it brings one, or else a new one.
+    pub fn next(&self, own: Option<&HeaderValue>) -> HeaderValue {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{count:016x}", self.process)
+        own.cloned().unwrap_or_else(|| hexadecimal(self.process, count))
     }
+}
+
+/// 32 digits.
+fn hexadecimal(high: u64, low: u64) -> HeaderValue {
+    let number = u128::from(high) << 64 | u128::from(low);
+    let digits: [u8; 32] = std::array::from_fn(|at| {
+        let digit = number >> (124 - 4 * at) & 0xF;
+        b"0123456789abcdef".get(digit as usize).copied().unwrap_or_default()
+    });
+    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }

@@ -36,7 +36,7 @@ pub async fn call(
     request: Request,
 ) -> Result<Response, Infallible> {
     let cross_origin = worker.app.config.cors_origins.look(&request);
-    let id = request_id(&worker, request.headers());
+    let id = worker.app.request_ids.next(own_id(request.headers()));
     let record = Record::begin(id, request.method());
     let mut response = if request.method().is_safe() {
         respond(&worker, peer, record, request).await
@@ -47,7 +47,7 @@ pub async fn call(
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
             // The task goes on, and leaves its own line in the log.
-            _ => marked(problem::response(&too_slow(), &id), &id),
+            _ => marked(problem::response(&too_slow(), &id), id),
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -68,9 +68,8 @@ async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Req
         Ok(Err(_)) => record.problem(&Error::internal("the handler panicked")),
         Err(_) => record.problem(&too_slow()),
     };
-    let response = marked(response, &record.id);
-    record.end(response.status());
-    response
+    let id = record.end(response.status());
+    marked(response, id)
 }
 
 fn too_slow() -> Error {
@@ -78,11 +77,9 @@ fn too_slow() -> Error {
 }
 
 /// Adds what every answer carries.
-fn marked(mut response: Response, id: &str) -> Response {
+fn marked(mut response: Response, id: HeaderValue) -> Response {
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, id);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -120,22 +117,20 @@ async fn answer(
     }
 }
 
-/// The client's id, if it is one that can stand in a log; else a new one.
-fn request_id(worker: &Worker, headers: &HeaderMap) -> String {
-    match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
-        Some(id)
-            if (1..=MAX_REQUEST_ID).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            id.to_owned()
-        }
-        _ => worker.app.request_ids.next(),
-    }
+/// The client's id, if it is one that can stand in a log.
+fn own_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(REQUEST_ID).filter(|id| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    })
+}
+
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }
 
 /// The one line that a request leaves in the log. It names the route, never the path or the query.
 struct Record {
-    id: String,
+    id: HeaderValue,
     method: &'static str,
     route: &'static str,
     user: Option<i64>,
@@ -144,7 +139,7 @@ struct Record {
 }
 
 impl Record {
-    fn begin(id: String, method: &Method) -> Self {
+    fn begin(id: HeaderValue, method: &Method) -> Self {
         let started = Instant::now();
         Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
     }
@@ -153,19 +148,22 @@ impl Record {
     fn problem(&self, error: &Error) -> Response {
         if let Some(cause) = error.cause() {
             let code = error.status_and_code().1;
-            tracing::error!(id = self.id, route = self.route, code, cause, "request failed");
+            tracing::error!(id = text(&self.id), route = self.route, code, cause, "request failed");
         }
         problem::response(error, &self.id)
     }
 
-    fn end(mut self, status: StatusCode) {
+    /// Leaves the line, and the id for the answer.
+    fn end(mut self, status: StatusCode) -> HeaderValue {
         self.ended = true;
         self.log(status.as_u16());
+        std::mem::replace(&mut self.id, HeaderValue::from_static(""))
     }
 
     fn log(&self, status: u16) {
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let Self { id, method, route, user, .. } = self;
+        let id = text(id);
         tracing::info!(id, method, route, status, us, user, "request");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod guard;
+pub mod hash;
 pub mod password;
 pub mod refresh;
 pub mod session;

@@ -1,20 +1,21 @@
 //! Passwords: bcrypt on threads of its own, behind a queue that is bounded by time, so that a flood
 //! of logins can neither slow a read nor pile up.
 
-use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bcrypt::HashParts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::hash::{MAX_BYTES, cost_of, hash, verify};
 use crate::error::{Error, Result};
 
-/// How long a place in the queue may take to be served.
+/// How long all places in the queue take to be served when nothing else is to be done.
 const QUEUE_TIME: Duration = Duration::from_secs(5);
+/// How long a job may wait when much else is to be done, until its client is told to come back.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// How much less the threads count than those that serve requests (`setpriority`, nice value).
 const NICENESS: i32 = 19;
 /// How many seconds a client that finds no place is told to wait at least, and how many different
@@ -23,8 +24,6 @@ const RETRY_AFTER: u32 = 5;
 const RETRY_SPREAD: u32 = 26;
 /// A stored hash that costs more is refused: cost 31 would take days.
 const MAX_COST: u32 = 14;
-/// bcrypt silently cuts what is longer.
-const MAX_BYTES: usize = 71;
 /// What the time of a hash is taken with at the start, at most the cost in use.
 const CALIBRATION_COST: u32 = 4;
 
@@ -33,13 +32,16 @@ pub struct Passwords {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
     refused: AtomicU32,
+    /// Rises with every request.
+    requests: Arc<AtomicU64>,
     cost: u32,
     /// A hash that no password matches, for accounts that do not exist.
     dummy: Arc<str>,
 }
 
 struct Job {
-    run: Box<dyn FnOnce() + Send>,
+    run: Box<dyn FnOnce(bool) + Send>,
+    since: Instant,
     /// Given back when the job has run, whether or not its request still waits.
     _place: OwnedSemaphorePermit,
 }
@@ -61,13 +63,14 @@ pub struct Place<'a> {
 }
 
 impl Passwords {
-    /// Starts half as many threads as there are cores, at least one.
-    pub fn start(cost: u32) -> Result<Self> {
+    /// Starts half as many threads as there are cores, at least one. `requests` rises with every
+    /// request, for which they make way.
+    pub fn start(cost: u32, requests: Arc<AtomicU64>) -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = (cores / 2).max(1);
         // A cheap hash tells the time of a dear one, which doubles with every step of the cost.
         let started = Instant::now();
-        hash(b"how long does this take", CALIBRATION_COST)?;
+        hash("how long does this take", CALIBRATION_COST, &requests)?;
         let time = started.elapsed().max(Duration::from_micros(1))
             * 2_u32.saturating_pow(cost.saturating_sub(CALIBRATION_COST));
         let dummy = dummy_hash(cost)?;
@@ -84,17 +87,19 @@ impl Passwords {
                 .map_err(|error| Error::internal(format!("no thread: {error}")))?;
         }
         let (places, refused) = (Arc::new(Semaphore::new(places)), AtomicU32::new(0));
-        Ok(Self { jobs, places, refused, cost, dummy: dummy.into() })
+        Ok(Self { jobs, places, refused, requests, cost, dummy: dummy.into() })
     }
 
     /// A place in the queue, or [`Error::Overloaded`] at once. To be taken before anything that a
     /// flood could make expensive.
     pub fn reserve(&self) -> Result<Place<'_>> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let refused = self.refused.fetch_add(1, Ordering::Relaxed);
-            Error::Overloaded { retry_after: RETRY_AFTER + refused % RETRY_SPREAD }
-        })?;
+        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.overloaded())?;
         Ok(Place { passwords: self, permit })
+    }
+
+    fn overloaded(&self) -> Error {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed);
+        Error::Overloaded { retry_after: RETRY_AFTER + refused % RETRY_SPREAD }
     }
 }
 
@@ -102,19 +107,19 @@ impl Place<'_> {
     /// Hashes a new password.
     pub async fn hash(self, password: String) -> Result<String> {
         let cost = self.passwords.cost;
-        self.run(move || hash(password.as_bytes(), cost)).await?
+        self.run(move |requests| hash(&password, cost, requests)).await?
     }
 
     /// Whether a password fits a stored hash; without one it takes as long and does not.
     pub async fn verify(self, password: String, stored: Option<String>) -> Result<Verdict> {
         let dummy = Arc::clone(&self.passwords.dummy);
         let cost = self.passwords.cost;
-        self.run(move || {
-            if !verify(&password, stored.as_deref(), &dummy) {
+        self.run(move |requests| {
+            if !check(&password, stored.as_deref(), &dummy, requests) {
                 return Ok(Verdict::Wrong);
             }
             let outdated = stored.is_some_and(|stored| cost_of(&stored) < Some(cost));
-            let better_hash = if outdated { Some(hash(password.as_bytes(), cost)?) } else { None };
+            let better_hash = if outdated { Some(hash(&password, cost, requests)?) } else { None };
             Ok(Verdict::Right { better_hash })
         })
         .await?
@@ -129,24 +134,31 @@ impl Place<'_> {
     ) -> Result<Option<String>> {
         let dummy = Arc::clone(&self.passwords.dummy);
         let cost = self.passwords.cost;
-        self.run(move || {
-            let right = verify(&current, Some(&stored), &dummy);
-            right.then(|| hash(new.as_bytes(), cost)).transpose()
+        self.run(move |requests| {
+            let right = check(&current, Some(&stored), &dummy, requests);
+            right.then(|| hash(&new, cost, requests)).transpose()
         })
         .await?
     }
 
-    async fn run<T: Send + 'static>(self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    /// Runs a job in its turn. [`Error::Overloaded`] if that does not come in time.
+    async fn run<T: Send + 'static>(
+        self,
+        job: impl FnOnce(&AtomicU64) -> T + Send + 'static,
+    ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let run = Box::new(move || {
+        let requests = Arc::clone(&self.passwords.requests);
+        let run = Box::new(move |in_time: bool| {
             // The request may be gone.
-            let _ = answer.send(job());
+            let _ = answer.send(in_time.then(|| job(&requests)));
         });
-        self.passwords
-            .jobs
-            .send(Job { run, _place: self.permit })
-            .map_err(|_| Error::internal("the password threads have ended"))?;
-        answered.await.map_err(|_| Error::internal("a password thread has failed"))
+        let job = Job { run, since: Instant::now(), _place: self.permit };
+        let ended = |_| Error::internal("the password threads have ended");
+        self.passwords.jobs.send(job).map_err(ended)?;
+        let answered = answered.await;
+        answered
+            .map_err(|_| Error::internal("a password thread has failed"))?
+            .ok_or_else(|| self.passwords.overloaded())
     }
 }
 
@@ -156,15 +168,10 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(job) => (job.run)(),
+            Ok(job) => (job.run)(job.since.elapsed() <= MAX_WAIT),
             Err(_) => return,
         }
     }
-}
-
-fn hash(password: &[u8], cost: u32) -> Result<String> {
-    bcrypt::non_truncating_hash(password, cost)
-        .map_err(|error| Error::internal(format!("hashing: {error}")))
 }
 
 /// A hash of nothing known: of the right shape and cost, so that checking against it takes as long.
@@ -181,12 +188,8 @@ fn dummy_letter(at: usize, byte: u8) -> char {
     if at == 21 || at == 52 { '.' } else { char::from(b'a' + byte % 26) }
 }
 
-/// None if the text is no bcrypt hash.
-fn cost_of(hash: &str) -> Option<u32> {
-    HashParts::from_str(hash).ok().map(|hash| hash.get_cost())
-}
-
-fn verify(password: &str, stored: Option<&str>, dummy: &str) -> bool {
+/// Whether a password fits a stored hash, or the dummy, which none fits.
+fn check(password: &str, stored: Option<&str>, dummy: &str, requests: &AtomicU64) -> bool {
     let usable = |hash: &&str| cost_of(hash).is_some_and(|cost| cost <= MAX_COST);
     if stored.is_some_and(|hash| !usable(&hash)) {
         tracing::error!("a stored password hash is not one of ours or costs too much");
@@ -194,11 +197,9 @@ fn verify(password: &str, stored: Option<&str>, dummy: &str) -> bool {
     // No password with a NUL or over the limit was ever set; bcrypt would stop or cut there.
     let possible = password.len() <= MAX_BYTES && !password.contains('\0');
     match stored.filter(usable) {
-        Some(stored) if possible => {
-            bcrypt::non_truncating_verify(password, stored).unwrap_or(false)
-        }
+        Some(stored) if possible => verify(password, stored, requests),
         _ => {
-            let _ = bcrypt::non_truncating_verify("", dummy);
+            verify("", dummy, requests);
             false
         }
     }
@@ -214,35 +215,50 @@ mod tests {
 
     #[test]
     fn only_the_whole_password_fits() {
+        let requests = AtomicU64::new(0);
         let long = "x".repeat(MAX_BYTES);
-        let stored = hash(long.as_bytes(), COST).unwrap();
+        let stored = hash(&long, COST, &requests).unwrap();
         let dummy = dummy_hash(COST).unwrap();
         assert_eq!(cost_of(&dummy), Some(COST));
-        assert!(bcrypt::non_truncating_verify("x", &dummy).is_ok_and(|right| !right));
-        assert!(verify(&long, Some(&stored), &dummy));
-        assert!(!verify(&format!("{long}x"), Some(&stored), &dummy));
-        assert!(!verify(&long[1..], Some(&stored), &dummy));
+        assert!(!verify("x", &dummy, &requests));
+        assert!(check(&long, Some(&stored), &dummy, &requests));
+        assert!(!check(&format!("{long}x"), Some(&stored), &dummy, &requests));
+        assert!(!check(&long[1..], Some(&stored), &dummy, &requests));
 
-        let stored = hash(b"a", COST).unwrap();
-        assert!(!verify("a\0a", Some(&stored), &dummy));
-        assert!(!verify("dummy", None, &dummy));
+        let stored = hash("a", COST, &requests).unwrap();
+        assert!(!check("a\0a", Some(&stored), &dummy, &requests));
+        assert!(!check("dummy", None, &dummy, &requests));
     }
 
     #[test]
     fn an_absurd_cost_is_refused_at_once() {
-        let absurd = hash(b"a", COST).unwrap().replacen("$04$", "$31$", 1);
+        let requests = AtomicU64::new(0);
+        let absurd = hash("a", COST, &requests).unwrap().replacen("$04$", "$31$", 1);
         let started = Instant::now();
-        assert!(!verify("a", Some(&absurd), &hash(b"d", COST).unwrap()));
+        assert!(!check("a", Some(&absurd), &hash("d", COST, &requests).unwrap(), &requests));
         assert!(started.elapsed() < Duration::from_secs(60), "cost 31 would take days");
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_a_request_that_leaves_loses_no_place() {
-        let mut passwords = Passwords::start(COST).unwrap();
+        let mut passwords = Passwords::start(COST, Arc::default()).unwrap();
         passwords.places = Arc::new(Semaphore::new(1));
         let place = passwords.reserve().unwrap();
         assert!(matches!(passwords.reserve(), Err(Error::Overloaded { .. })));
         drop(place.hash("password".into()));
         assert!(passwords.reserve().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_has_waited_too_long_is_not_run() {
+        let passwords = Passwords::start(COST, Arc::default()).unwrap();
+        for (waited, expected) in [(MAX_WAIT / 2, true), (MAX_WAIT * 2, false)] {
+            let (answer, answered) = oneshot::channel();
+            let run = Box::new(move |in_time| answer.send(in_time).unwrap());
+            let since = Instant::now().checked_sub(waited).unwrap();
+            let place = passwords.reserve().unwrap().permit;
+            passwords.jobs.send(Job { run, since, _place: place }).unwrap();
+            assert_eq!(answered.await, Ok(expected), "{waited:?}");
+        }
     }
 }

@@ -20,7 +20,7 @@ struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    fn json(error: &'a Error, request_id: &'a str) -> Vec<u8> {
+    fn json(error: &'a Error, request_id: &'a HeaderValue) -> Vec<u8> {
         let (status, code) = error.status_and_code();
         let problem = Problem {
             r#type: "about:blank",
@@ -28,7 +28,7 @@ impl<'a> Problem<'a> {
             status: status.as_u16(),
             code,
             detail: &error.detail(),
-            request_id,
+            request_id: request_id.to_str().unwrap_or_default(),
             errors: error.errors(),
         };
         // Strings and numbers always serialize.
@@ -37,8 +37,9 @@ impl<'a> Problem<'a> {
 }
 
 /// A whole answer for a connection that is one too many, before any request was read.
-pub fn refusal(request_id: &str) -> Vec<u8> {
+pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
     let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id);
+    let request_id = request_id.to_str().unwrap_or_default();
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nx-request-id: {request_id}\r\ncache-control: no-store\r\n\
@@ -51,7 +52,7 @@ pub fn refusal(request_id: &str) -> Vec<u8> {
 }
 
 /// The answer to a request that failed.
-pub fn response(error: &Error, request_id: &str) -> Response {
+pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
     *response.body_mut() = Body::Whole(Problem::json(error, request_id).into());
