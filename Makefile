@@ -23,4 +23,5 @@ load:
 	benches/load/run $(ROWS)
 
 bench:
+	.ci/install postgresql
 	cargo bench

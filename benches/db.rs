@@ -1,0 +1,196 @@
+//! Every statement of the service as it runs there, short reads on a lane and everything on the pool, with
+//! 1, 8 and 64 clients at once, beside `SELECT 1` on a bare connection; and rows turned into JSON.
+//!
+//! Run with `cargo bench --bench db`, or a part of it with `cargo bench --bench db -- patients/get`. It
+//! starts a PostgreSQL of its own. The names are those of the files under `sql/`, then where the statement
+//! runs, then the number of clients. The time is that of one statement of every client; elements are
+//! statements. Writes are durable, so that they measure the disk too.
+//!
+//! Figures: not measured yet.
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+#[path = "db/calls.rs"]
+mod calls;
+mod stage;
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use calls::{Call, Kind, call, supply};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use futures_util::future::join_all;
+use healthcare_backend::db::connection::Parameter;
+use healthcare_backend::db::{FromRow, Lane, Pool, Sql};
+use healthcare_backend::error::Result;
+use healthcare_backend::models::patient::Patient;
+use stage::Stage;
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, Row};
+
+const CLIENTS: [u32; 3] = [1, 8, 64];
+/// What a whole process has by default, and all of it on one thread here.
+const POOL_SIZE: usize = 16;
+
+fn main() {
+    let mut criterion = stage::criterion();
+    let stage = Stage::start();
+    let runtime = stage::runtime();
+    let database = runtime.block_on(Database::connect(&stage));
+    bare(&mut criterion, &runtime, &database);
+    for sql in Sql::ALL {
+        statement(&mut criterion, &runtime, &database, *sql);
+    }
+    json(&mut criterion, &runtime, &database);
+    criterion.final_summary();
+}
+
+/// What nothing that asks a database can be faster than.
+fn bare(criterion: &mut Criterion, runtime: &Runtime, database: &Database) {
+    let mut group = criterion.benchmark_group("SELECT 1");
+    for clients in CLIENTS {
+        group.throughput(Throughput::Elements(clients.into()));
+        group.bench_function(BenchmarkId::new("bare", clients), |bencher| {
+            bencher.iter_custom(|times| runtime.block_on(database.select_one(clients, times)));
+        });
+    }
+    group.finish();
+}
+
+fn statement(criterion: &mut Criterion, runtime: &Runtime, database: &Database, sql: Sql) {
+    let ways = [(Way::Lane, "lane"), (Way::Pool, "pool")];
+    let kind = call(sql, 0).kind;
+    let tidied = Once::new();
+    let mut group = criterion.benchmark_group(sql.file());
+    for (way, name) in
+        ways.into_iter().filter(|(way, _)| kind == Kind::ShortRead || *way == Way::Pool)
+    {
+        for clients in CLIENTS {
+            group.throughput(Throughput::Elements(clients.into()));
+            group.bench_function(BenchmarkId::new(name, clients), |bencher| {
+                tidied.call_once(|| database.tidy(kind));
+                bencher.iter_custom(|times| {
+                    runtime.block_on(database.measure(way, sql, clients, times))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Rows as a list's answer has them. Only a database makes a `Row`, so that this is not in `micro.rs`.
+fn json(criterion: &mut Criterion, runtime: &Runtime, database: &Database) {
+    database.tidy(Kind::Read);
+    let rows = runtime.block_on(database.patients());
+    for (name, count) in [("json, 1 row", 1), ("json, 20 rows", 20), ("json, 100 rows", 100)] {
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| write(black_box(&rows[..count])));
+        });
+    }
+}
+
+fn write(rows: &[Row]) -> Vec<u8> {
+    let mut bytes = vec![b'['];
+    for row in rows {
+        if bytes.last() != Some(&b'[') {
+            bytes.push(b',');
+        }
+        serde_json::to_writer(&mut bytes, &Patient::from_row(row, 0).unwrap()).unwrap();
+    }
+    bytes.push(b']');
+    bytes
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Lane,
+    Pool,
+}
+
+/// What a worker has, and a connection beside it.
+struct Database<'s> {
+    stage: &'s Stage,
+    pool: Pool,
+    lane: Lane,
+    bare: Client,
+    /// Calls made so far.
+    count: Cell<i64>,
+    /// Whether there may be other rows than those with which everything begins.
+    written: Cell<bool>,
+}
+
+impl<'s> Database<'s> {
+    async fn connect(stage: &'s Stage) -> Self {
+        let pool = Pool::new(stage.address(), POOL_SIZE).unwrap();
+        let lane = Lane::new(pool.clone());
+        let bare = stage.address().connect().await.unwrap();
+        Self { stage, pool, lane, bare, count: Cell::default(), written: Cell::default() }
+    }
+
+    /// Before a statement: what others have written would be measured too.
+    fn tidy(&self, next: Kind) {
+        if self.written.replace(next == Kind::Write) {
+            self.stage.fill();
+        }
+    }
+
+    /// How long it takes `clients` at once to make so many calls each, one after the other.
+    async fn measure(&self, way: Way, sql: Sql, clients: u32, times: u64) -> Duration {
+        let calls = self.calls(sql, u64::from(clients) * times).await;
+        let parameters: Vec<Vec<Parameter<'_>>> = calls
+            .iter()
+            .map(|call| call.parameters.iter().map(|value| &**value as Parameter<'_>).collect())
+            .collect();
+        let rows = calls.first().map_or(0, |call| call.rows);
+        let clients = usize::try_from(clients).unwrap();
+        // Neighbouring calls at the same time, because they are for different rows.
+        let client = async |first: usize| {
+            for parameters in parameters.iter().skip(first).step_by(clients) {
+                let answer = self.query(way, sql, parameters).await.unwrap();
+                assert_eq!(answer.len(), rows, "rows of {}", sql.file());
+            }
+        };
+        let start = Instant::now();
+        join_all((0..clients).map(client)).await;
+        start.elapsed()
+    }
+
+    async fn query(&self, way: Way, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+        match way {
+            Way::Lane => self.lane.query(sql, parameters).await,
+            Way::Pool => self.pool.query(sql, parameters).await,
+        }
+    }
+
+    /// Calls that were never made before.
+    async fn calls(&self, sql: Sql, wanted: u64) -> Vec<Call> {
+        let wanted = i64::try_from(wanted).unwrap();
+        if let Some(supply) = supply(sql) {
+            let rows = self.bare.query(supply, &[&wanted]).await.unwrap();
+            return rows.iter().map(|row| call(sql, row.get(0))).collect();
+        }
+        let first = self.count.get();
+        self.count.set(first + wanted);
+        (first..first + wanted).map(|number| call(sql, number)).collect()
+    }
+
+    async fn select_one(&self, clients: u32, times: u64) -> Duration {
+        let statement = self.bare.prepare("SELECT 1").await.unwrap();
+        let client = async |_| {
+            for _ in 0..times {
+                self.bare.query(&statement, &[]).await.unwrap();
+            }
+        };
+        let start = Instant::now();
+        join_all((0..clients).map(client)).await;
+        start.elapsed()
+    }
+
+    /// All patients of one user.
+    async fn patients(&self) -> Vec<Row> {
+        let (owner, none) = (1_i64, None::<&str>);
+        let parameters: [Parameter<'_>; 5] = [&0_i64, &stage::EACH, &owner, &none, &none];
+        self.pool.query(Sql::PatientsList, &parameters).await.unwrap()
+    }
+}

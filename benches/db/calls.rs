@@ -1,0 +1,163 @@
+//! How the service calls each of its statements, with values that meet the rows of the stage.
+
+use healthcare_backend::auth::throttle::WINDOW_SECONDS;
+use healthcare_backend::db::Sql;
+use healthcare_backend::models::input::{Field, read_new};
+use healthcare_backend::models::{doctor, patient};
+use serde_json::json;
+use tokio_postgres::types::{Json, ToSql};
+
+use crate::stage::{ACCOUNTS, DOCTORS, EACH, PATIENT, PATIENTS};
+
+const DOCTOR: &[u8] = br#"{"name":"Gregory House","specialization":"Nephrology",
+    "email":"house@example.com","phone":"+1 555 0101","years_of_experience":20,
+    "hospital":"Princeton-Plainsboro","bio":"Does not like to see patients."}"#;
+
+/// In seconds: how long a session may be idle, how long it may last, how long a token may be repeated.
+const IDLE: i32 = 7 * 86_400;
+const LASTING: i32 = 30 * 86_400;
+const GRACE: i32 = 10;
+/// As long as `repeat('x', 60)`, which is every account's.
+const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+/// What a page of 50 asks for: one more tells whether there is a next page.
+const PAGE: i64 = 51;
+/// The owner of all that [`supply`] makes.
+const SUPPLIED_TO: i64 = 1;
+
+/// One call of a statement.
+pub struct Call {
+    pub parameters: Vec<Box<dyn ToSql + Sync>>,
+    /// How many rows answer it: one that does nothing would not be worth a measurement.
+    pub rows: usize,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The service runs it on a lane.
+    ShortRead,
+    /// What changes nothing, at least here.
+    Read,
+    Write,
+}
+
+macro_rules! parameters {
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as Box<dyn ToSql + Sync>),*] };
+}
+
+/// `number` is different for each call: the id of a row that [`supply`] has made, or else a count. A
+/// match over all statements, so that one without its parameters does not compile.
+pub fn call(sql: Sql, number: i64) -> Call {
+    let account = number % ACCOUNTS + 1;
+    let email = format!("user{account}@example.com");
+    let client = "192.0.2.1";
+    let patient = number % PATIENTS + 1;
+    let owner = (patient - 1) / EACH + 1;
+    let doctor = number % DOCTORS + 1;
+    let notes = json!({"notes": format!("Seen {number} times.")});
+    let bio = json!({"bio": format!("Has seen {number} patients.")});
+    let (text, id, versions) = (None::<&str>, None::<i64>, None::<Vec<i64>>);
+    match sql {
+        Sql::UsersCreate => {
+            let email = format!("new{number}@example.com");
+            write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING])
+        }
+        Sql::UsersGet => lane(1, parameters![account]),
+        Sql::UsersLogin => pool(1, parameters![email]),
+        Sql::UsersSetRole => write(parameters![email, "user"]),
+        Sql::UsersPassword => pool(1, parameters![account]),
+        Sql::UsersRehash => write(parameters![account, HASH, HASH]),
+        Sql::UsersChangePassword => write(parameters![account, HASH, HASH, account]),
+
+        Sql::SessionsCreate => write(parameters![account, HASH, IDLE, LASTING]),
+        Sql::SessionsRefresh => write(parameters![number, 0, GRACE, IDLE]),
+        Sql::SessionsEnd => write(parameters![number, SUPPLIED_TO]),
+        Sql::SessionsIsLive => pool(1, parameters![account, account]),
+        // These find nothing, as they mostly do.
+        Sql::SessionsEndOthers => pool(0, parameters![account, account]),
+        Sql::SessionsEnded => pool(0, parameters![10]),
+        Sql::SessionsSweep => pool(0, parameters![86_400]),
+
+        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS]),
+        Sql::LoginsFail | Sql::LoginsSucceed => write(parameters![email, client]),
+        Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
+
+        Sql::PatientsCreate => write(created(owner, &patient::FIELDS, PATIENT.as_bytes())),
+        Sql::PatientsGet => lane(1, parameters![owner, patient]),
+        Sql::PatientsList => lane(51, parameters![0_i64, PAGE, owner, text, text]),
+        Sql::PatientsSeek => pool(1, parameters![0_i64, EACH, owner, text, text]),
+        Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
+        Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
+
+        Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
+        Sql::DoctorsGet => lane(1, parameters![doctor]),
+        Sql::DoctorsList => lane(51, parameters![0_i64, PAGE, text, text]),
+        Sql::DoctorsSeek => pool(1, parameters![0_i64, DOCTORS, text, text]),
+        Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
+        Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
+
+        Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
+        Sql::MappingsList => lane(51, parameters![0_i64, PAGE, owner, id, id]),
+        Sql::MappingsSeek => pool(2, parameters![0_i64, 2 * EACH, owner, id, id]),
+        Sql::MappingsSeekDoctors => pool(2, parameters![0_i64, 2_i64, owner, patient]),
+        Sql::MappingsDoctors => lane(3, parameters![0_i64, PAGE, owner, patient]),
+        Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
+    }
+}
+
+/// Makes $1 rows, and returns their ids, for a statement that uses up one with each call.
+pub fn supply(sql: Sql) -> Option<&'static str> {
+    Some(match sql {
+        Sql::SessionsRefresh | Sql::SessionsEnd => {
+            "INSERT INTO sessions (user_id, expires_at, idle_until)
+             SELECT 1, now() + interval '30 days', now() + interval '7 days'
+             FROM generate_series(1, $1::bigint)
+             RETURNING id"
+        }
+        Sql::PatientsDelete | Sql::MappingsCreate => {
+            "INSERT INTO patients (created_by, name)
+             SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
+             RETURNING id"
+        }
+        Sql::DoctorsDelete => {
+            "INSERT INTO doctors (created_by, name, specialization)
+             SELECT 1, 'Gregory House', 'Nephrology' FROM generate_series(1, $1::bigint)
+             RETURNING id"
+        }
+        Sql::MappingsDelete => {
+            "WITH new AS (
+                 INSERT INTO patients (created_by, name)
+                 SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
+                 RETURNING id
+             )
+             INSERT INTO mappings (created_by, patient_id, doctor_id)
+             SELECT 1, id, 1 FROM new
+             RETURNING id"
+        }
+        _ => return None,
+    })
+}
+
+fn lane(rows: usize, parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
+    Call { parameters, rows, kind: Kind::ShortRead }
+}
+
+fn pool(rows: usize, parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
+    Call { parameters, rows, kind: Kind::Read }
+}
+
+fn write(parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
+    Call { parameters, rows: 1, kind: Kind::Write }
+}
+
+/// The user, then the fields of a body, read as the service reads it.
+fn created<const N: usize>(
+    user: i64,
+    fields: &'static [Field; N],
+    body: &'static [u8],
+) -> Vec<Box<dyn ToSql + Sync>> {
+    let mut parameters = parameters![user];
+    let values = read_new(fields, body).unwrap();
+    parameters.extend(values.into_iter().map(|value| Box::new(value) as Box<dyn ToSql + Sync>));
+    parameters
+}
