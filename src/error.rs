@@ -22,7 +22,7 @@ impl FieldError {
 /// A failed request. What a variant carries besides its meaning is for the answer, except the
 /// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable) and [`Internal`](Error::Internal),
 /// which are for the log alone. Neither ever holds what a client sent or a row contained.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Error {
     BadRequest(&'static str),
     BadQuery(Vec<FieldError>),

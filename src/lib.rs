@@ -21,8 +21,8 @@
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
 //!   and what is right for each.
-//! - [`db`] is PostgreSQL: the pool for writes and the lane for short reads, the statements under `sql/`, rows, errors, migrations, and the
-//!   embedded server.
+//! - [`db`] is PostgreSQL: the pool for writes and the lane for short reads, the statements under
+//!   `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
 //! way to fail, with its code) and [`log`]. `src/main.rs` is the command line.

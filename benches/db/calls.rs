@@ -21,6 +21,8 @@ const GRACE: i32 = 10;
 const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 /// What a page of 50 asks for: one more tells whether there is a next page.
 const PAGE: i64 = 51;
+/// How many reads are merged here: those of 64 connections on two workers.
+const MERGED: i64 = 32;
 /// The owner of all that [`supply`] makes.
 const SUPPLIED_TO: i64 = 1;
 
@@ -84,6 +86,12 @@ pub fn call(sql: Sql, number: i64) -> Call {
 
         Sql::PatientsCreate => write(created(owner, &patient::FIELDS, PATIENT.as_bytes())),
         Sql::PatientsGet => lane(1, parameters![owner, patient]),
+        Sql::PatientsGetMany => {
+            let patients: Vec<i64> =
+                (1..=MERGED).map(|step| (number + step) % PATIENTS + 1).collect();
+            let owners: Vec<i64> = patients.iter().map(|id| (id - 1) / EACH + 1).collect();
+            lane(patients.len(), parameters![owners, patients])
+        }
         Sql::PatientsList => lane(51, parameters![0_i64, PAGE, owner, text, text]),
         Sql::PatientsSeek => pool(1, parameters![0_i64, EACH, owner, text, text]),
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),

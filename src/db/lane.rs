@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connection::{Connection, Parameter};
+use super::merge::{Lookup, Merger};
 use super::pool::{Pool, RESPONSE_TIMEOUT};
 use super::{Sql, errors};
 use crate::error::{Error, Result};
@@ -19,18 +20,26 @@ use crate::error::{Error, Result};
 /// How long a request waits for a new connection that another is making.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
+const PATIENTS: Lookup = Lookup { one: Sql::PatientsGet, many: Sql::PatientsGetMany };
+
 /// Made with the manager of a worker's pool, and so with its limits.
 pub struct Lane {
     pool: Pool,
     current: Mutex<Option<Arc<Connection>>>,
     /// Held by the request that makes a new connection.
     making: tokio::sync::Mutex<()>,
+    patients: Merger,
 }
 
 impl Lane {
     /// The connection is made when it is first needed.
     pub fn new(pool: Pool) -> Self {
-        Self { pool, current: Mutex::default(), making: tokio::sync::Mutex::default() }
+        Self {
+            pool,
+            current: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+            patients: Merger::new(PATIENTS),
+        }
     }
 
     /// All rows of a short statement.
@@ -47,6 +56,11 @@ impl Lane {
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, &connection, result)
+    }
+
+    /// A patient of a user.
+    pub async fn patient(&self, owner: i64, id: i64) -> Result<Option<Row>> {
+        self.patients.get(self, [owner, id]).await
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {

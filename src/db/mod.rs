@@ -6,6 +6,7 @@ pub mod connection;
 pub mod embedded;
 pub mod errors;
 pub mod lane;
+pub mod merge;
 pub mod migrations;
 pub mod pool;
 pub mod row;

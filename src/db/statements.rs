@@ -47,6 +47,7 @@ statements! {
     LoginsSweep => "logins/sweep",
     PatientsCreate => "patients/create",
     PatientsGet => "patients/get",
+    PatientsGetMany => "patients/get_many",
     PatientsList => "patients/list",
     PatientsSeek => "patients/seek",
     PatientsUpdate => "patients/update",

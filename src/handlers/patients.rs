@@ -49,7 +49,7 @@ pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Resp
 
 pub async fn get(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.lane.query_opt(Sql::PatientsGet, &[&user.id(), &id]).await?;
+    let row = worker.lane.patient(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     let patient = Patient::from_row(&row, 0)?;
     found(request, &patient, patient.version)

@@ -1,9 +1,10 @@
 //! `/api/patients`: each user's own. What patients and doctors share is in `resources`.
 
+use futures_util::future::join_all;
 use hyper::Method;
 use serde_json::json;
 
-use crate::harness::TestServer;
+use crate::harness::{Answer, Client, TestServer};
 
 #[tokio::test]
 async fn another_users_patient_is_not_found() {
@@ -95,4 +96,56 @@ async fn a_patients_mappings_go_with_it() {
     ada.delete(&doctor).await.expect_error(409, "doctor_assigned");
     ada.delete(&format!("/api/patients/{}", mappings[0]["patient_id"])).await.expect(204);
     ada.delete(&doctor).await.expect(204);
+}
+
+#[tokio::test]
+async fn reads_at_the_same_moment_each_get_their_own_answer() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let ids = create_patients(&ada, 10).await;
+    let reads = |client: Client| {
+        ids.iter().cycle().take(300).map(move |id| {
+            let client = client.clone();
+            async move { (*id, client.get(&format!("/api/patients/{id}")).await) }
+        })
+    };
+    let (own, others) = tokio::join!(join_all(reads(ada)), join_all(reads(eve)));
+    for (id, answer) in own {
+        assert_eq!(answer.expect(200).id(), id);
+    }
+    for (_, answer) in others {
+        answer.expect_error(404, "patient_not_found");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_leave_take_no_answer_with_them() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let ids = create_patients(&ada, 5).await;
+    for stay in 0..5 {
+        let read = |id: i64| {
+            let client = ada.clone();
+            tokio::spawn(async move { client.get(&format!("/api/patients/{id}")).await })
+        };
+        let reads: Vec<_> = ids.iter().cycle().take(100).map(|id| (*id, read(*id))).collect();
+        // Some leave before they have asked, some while they wait, some with the answer on its way.
+        tokio::time::sleep(std::time::Duration::from_millis(stay)).await;
+        for (at, (id, read)) in reads.into_iter().enumerate() {
+            if at % 5 == 0 {
+                assert_eq!(read.await.unwrap().expect(200).id(), id);
+            } else {
+                read.abort();
+            }
+        }
+    }
+}
+
+async fn create_patients(client: &Client, count: usize) -> Vec<i64> {
+    let mut ids = Vec::with_capacity(count);
+    for _ in 0..count {
+        let answer: Answer = client.post("/api/patients", &json!({"name": "Grace"})).await;
+        ids.push(answer.expect(201).id());
+    }
+    ids
 }

@@ -78,6 +78,11 @@ pub fn shape(sql: Sql) -> Shape {
 
         Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),
         Sql::PatientsGet => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
+        Sql::PatientsGetMany => {
+            let place = Column::computed("place", T::INT8);
+            let columns = [columns(Patient::COLUMNS), vec![place]].concat();
+            (vec![T::INT8_ARRAY, T::INT8_ARRAY], columns)
+        }
         Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), columns(Patient::COLUMNS)),
         Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
