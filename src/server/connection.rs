@@ -49,7 +49,8 @@ where
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
-        let answer = service::call(Arc::clone(&worker), peer, request);
+        // In a box, because hyper keeps room for the whole future, 5 KiB, as long as the connection.
+        let answer = Box::pin(service::call(Arc::clone(&worker), peer, request));
         async move {
             answer
                 .await
