@@ -58,19 +58,19 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let _flush_at_end = log::start(config.log);
-    let result = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(run(&arguments, &config)));
-    match result {
+    match start(&arguments, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("healthcare-backend: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
+    let _flush_at_end = log::start(config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(arguments, config))
 }
 
 async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
