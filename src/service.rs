@@ -59,7 +59,9 @@ pub async fn call(
 /// Runs a request to its answer and its line in the log.
 async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Request) -> Response {
     let safe = request.method().is_safe();
-    let answer = AssertUnwindSafe(answer(worker, peer, &mut record, request)).catch_unwind();
+    // In a box, because hyper keeps room for the whole future as long as the connection: 4 KiB more.
+    let answer = Box::pin(answer(worker, peer, &mut record, request));
+    let answer = AssertUnwindSafe(answer).catch_unwind();
     // A write is not cut off; its caller stops waiting for it.
     let answered = if safe { timeout(ANSWER_TIMEOUT, answer).await } else { Ok(answer.await) };
     let response = match answered {

@@ -1,5 +1,6 @@
 //! Whether the process and the database answer.
 
+use bytes::Bytes;
 use hyper::StatusCode;
 
 use crate::app::Worker;
@@ -8,17 +9,17 @@ use crate::http::query::Query;
 use crate::http::response::json_bytes;
 use crate::http::{Request, Response};
 
-const OK: &[u8] = br#"{"status":"ok"}"#;
+const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 
 /// The process answers.
 pub fn live(request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    Ok(json_bytes(StatusCode::OK, OK.to_vec()))
+    Ok(json_bytes(StatusCode::OK, OK))
 }
 
 /// The database answers too.
 pub async fn ready(worker: &Worker, request: &Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     worker.pool.ping().await?;
-    Ok(json_bytes(StatusCode::OK, OK.to_vec()))
+    Ok(json_bytes(StatusCode::OK, OK))
 }

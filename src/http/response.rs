@@ -80,7 +80,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response> {
 }
 
 /// An answer whose JSON is written already.
-pub fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+pub fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::Whole(bytes.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -49,8 +49,7 @@ where
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
-        // In a box, because hyper keeps room for the whole future, 5 KiB, as long as the connection.
-        let answer = Box::pin(service::call(Arc::clone(&worker), peer, request));
+        let answer = service::call(Arc::clone(&worker), peer, request);
         async move {
             answer
                 .await
@@ -63,6 +62,7 @@ where
     let mut connection = pin!(connection);
     // How a connection ends is the client's affair; what happened to its requests is in the log.
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => None,
     };
