@@ -31,7 +31,7 @@ use tokio_postgres::{Client, Row};
 
 const CLIENTS: [u32; 3] = [1, 8, 64];
 /// What a whole process has by default, and all of it on one thread here.
-const POOL_SIZE: usize = 16;
+const POOL_SIZE: usize = 32;
 
 fn main() {
     let mut criterion = stage::criterion();

@@ -231,7 +231,7 @@ impl Config {
             },
             trusted_proxies: trusted_proxies(raw.trusted_proxies.as_deref())?,
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
-            pool_size: number("POOL_SIZE", raw.pool_size, 16, 1..=10_000)?,
+            pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
         })
     }

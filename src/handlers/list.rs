@@ -26,6 +26,8 @@ pub const MAX_SEARCH: usize = 200;
 
 /// Rows of the first chunk. A longer list is streamed.
 const FIRST_ROWS: i64 = 100;
+/// What most rows come to, in bytes, with some room.
+const ROW_BYTES: usize = 768;
 /// What a later chunk should come to, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Rows of a later chunk at most.
@@ -72,7 +74,8 @@ pub async fn respond(
     }
     let shown = rows.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
     let complete = shown == rows.len();
-    let mut bytes = vec![b'['];
+    let mut bytes = Vec::with_capacity(1 + shown * ROW_BYTES);
+    bytes.push(b'[');
     let (after, _) = list.write_rows(&rows[..shown], i64::MAX, &mut bytes)?;
     drop(rows);
 
