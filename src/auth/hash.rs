@@ -2,8 +2,8 @@
 //! PostgreSQL wakes up there: the kernel lets a slice come to its end, and weighs other sessions and
 //! containers as whole groups. So the thread that hashes sleeps for a moment after every round, of
 //! some 70 microseconds, in which a request has come. That took the p99 of reads beside 200 clients
-//! that log in wrongly from 5.8 to 1.3 times what it is without them (2 cores, medians of
-//! `python3 benches/load/logins.py flood`).
+//! that log in wrongly from 5.8 to between 1.3 and 1.9 times what it is without them (2 cores, medians
+//! of two runs of `python3 benches/load/logins.py flood`).
 //!
 //! The rounds are those of the `bcrypt` crate (Provos and Mazières, "A Future-Adaptable Password
 //! Scheme", 1999), which offers no way to stop between them; it still reads and checks the hashes.
