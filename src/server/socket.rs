@@ -195,9 +195,12 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Option<Poll<io::Result<usize>>> {
         let [head, body] = slices else { return None };
+        let length = head.len() + body.len();
+        if length > SMALL_ANSWER {
+            return None;
+        }
         let mut whole = [0; SMALL_ANSWER];
         whole.get_mut(..head.len())?.copy_from_slice(head);
-        let length = head.len() + body.len();
         whole.get_mut(head.len()..length)?.copy_from_slice(body);
         Some(Pin::new(&mut self.stream).poll_write(cx, whole.get(..length)?))
     }
