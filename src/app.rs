@@ -13,8 +13,9 @@ use crate::auth::session::EndedSessions;
 use crate::auth::throttle::Turns;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL, Secret};
-use crate::db::{Address, Lane, Pool};
+use crate::db::{Address, Inserts, Lane, Pool, Sql};
 use crate::error::{Error, Result};
+use crate::models::rules::Value;
 
 /// Database connections of what runs beside the requests.
 const BACKGROUND_CONNECTIONS: usize = 2;
@@ -73,6 +74,7 @@ pub struct Worker {
     pub pool: Pool,
     /// For short reads.
     pub lane: Lane,
+    pub new_patients: Inserts<Value<'static>>,
     pub tokens: TokenCache,
     /// What must end before the worker may.
     pub tasks: TaskTracker,
@@ -82,8 +84,14 @@ impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
         let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
-        let lane = Lane::new(pool.clone());
-        Ok(Self { app, pool, lane, tokens: TokenCache::default(), tasks: TaskTracker::new() })
+        Ok(Self {
+            app,
+            lane: Lane::new(pool.clone()),
+            new_patients: Inserts::new(pool.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany),
+            pool,
+            tokens: TokenCache::default(),
+            tasks: TaskTracker::new(),
+        })
     }
 }
 

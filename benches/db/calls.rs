@@ -21,8 +21,8 @@ const GRACE: i32 = 10;
 const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 /// What a page of 50 asks for: one more tells whether there is a next page.
 const PAGE: i64 = 51;
-/// How many reads are merged here: those of 64 connections on two workers.
-const MERGED: i64 = 32;
+/// How many reads or new rows are merged here: those of 64 connections on two workers.
+const MERGED: usize = 32;
 /// The owner of all that [`supply`] makes.
 const SUPPLIED_TO: i64 = 1;
 
@@ -85,10 +85,14 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
 
         Sql::PatientsCreate => write(created(owner, &patient::FIELDS, PATIENT.as_bytes())),
+        Sql::PatientsCreateMany => {
+            let parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
+            Call { parameters, rows: MERGED, kind: Kind::Write }
+        }
         Sql::PatientsGet => lane(1, parameters![owner, patient]),
         Sql::PatientsGetMany => {
             let patients: Vec<i64> =
-                (1..=MERGED).map(|step| (number + step) % PATIENTS + 1).collect();
+                (1..).take(MERGED).map(|step| (number + step) % PATIENTS + 1).collect();
             let owners: Vec<i64> = patients.iter().map(|id| (id - 1) / EACH + 1).collect();
             lane(patients.len(), parameters![owners, patients])
         }
@@ -167,5 +171,17 @@ fn created<const N: usize>(
     let mut parameters = parameters![user];
     let values = read_new(fields, body).unwrap();
     parameters.extend(values.into_iter().map(|value| Box::new(value) as Box<dyn ToSql + Sync>));
+    parameters
+}
+
+/// The same so often.
+fn created_many<const N: usize>(
+    user: i64,
+    fields: &'static [Field; N],
+    body: &'static [u8],
+) -> Vec<Box<dyn ToSql + Sync>> {
+    let mut parameters = parameters![vec![user; MERGED]];
+    let values = read_new(fields, body).unwrap().map(|value| vec![value; MERGED]);
+    parameters.extend(values.into_iter().map(|values| Box::new(values) as Box<dyn ToSql + Sync>));
     parameters
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connection::{Connection, Parameter};
-use super::merge::{Lookup, Merger};
+use super::merge::{Merger, in_places};
 use super::pool::{Pool, RESPONSE_TIMEOUT};
 use super::{Sql, errors};
 use crate::error::{Error, Result};
@@ -20,7 +20,11 @@ use crate::error::{Error, Result};
 /// How long a request waits for a new connection that another is making.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-const PATIENTS: Lookup = Lookup { one: Sql::PatientsGet, many: Sql::PatientsGetMany };
+/// Patients that one statement looks up at most.
+const MOST_LOOKUPS: usize = 256;
+
+/// A user and the id of one of his patients.
+type PatientKey = (i64, i64);
 
 /// Made with the manager of a worker's pool, and so with its limits.
 pub struct Lane {
@@ -28,7 +32,7 @@ pub struct Lane {
     current: Mutex<Option<Arc<Connection>>>,
     /// Held by the request that makes a new connection.
     making: tokio::sync::Mutex<()>,
-    patients: Merger,
+    patients: Merger<PatientKey, Option<Row>>,
 }
 
 impl Lane {
@@ -38,7 +42,7 @@ impl Lane {
             pool,
             current: Mutex::default(),
             making: tokio::sync::Mutex::default(),
-            patients: Merger::new(PATIENTS),
+            patients: Merger::new(MOST_LOOKUPS, None),
         }
     }
 
@@ -60,7 +64,29 @@ impl Lane {
 
     /// A patient of a user.
     pub async fn patient(&self, owner: i64, id: i64) -> Result<Option<Row>> {
-        self.patients.get(self, [owner, id]).await
+        let key = (owner, id);
+        let answer = self.patients.ask(key, |keys| self.find_patients(keys)).await;
+        match answer {
+            Some(found) => found,
+            None => self.find_patient(key).await,
+        }
+    }
+
+    async fn find_patients(&self, keys: Vec<PatientKey>) -> Vec<Result<Option<Row>>> {
+        if let [key] = keys[..] {
+            return vec![self.find_patient(key).await];
+        }
+        let count = keys.len();
+        let (owners, ids): (Vec<i64>, Vec<i64>) = keys.into_iter().unzip();
+        let rows = self.query(Sql::PatientsGetMany, &[&owners, &ids]).await;
+        match rows.and_then(|rows| in_places(rows, count)) {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    async fn find_patient(&self, (owner, id): PatientKey) -> Result<Option<Row>> {
+        self.query_opt(Sql::PatientsGet, &[&owner, &id]).await
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {

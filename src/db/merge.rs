@@ -1,157 +1,178 @@
-//! Point reads of a lane that wait at the same moment become one statement: most of what PostgreSQL
-//! spends on such a read, it spends once a statement.
+//! Requests that want the same of the database at the same moment become one statement: most of what
+//! PostgreSQL spends on a short statement, it spends once a statement.
 //!
-//! There is no task and no timer. A read that finds no other under way goes straight through. The
-//! others wait; when it ends, the first that waits asks for all. One patient at 64 connections and 2
-//! workers went from 22,000 to 66,000 requests/s, at 1 and 8 connections it made no difference; two
-//! or three statements under way instead of one gave 61,000 and 58,000.
+//! There is no task. A request that finds no other under way goes straight through. The others wait;
+//! when it ends, the first that waits asks for all. With two workers, one patient at 64 connections
+//! went from 22,000 to 66,000 requests/s; at 1 and 8 connections it made no difference; two or three
+//! statements under way instead of one gave 61,000 and 58,000.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::row::column;
-use super::{Lane, Sql};
 use crate::error::{Error, Result};
 
-/// The columns of a key.
-pub type Key = [i64; 2];
-
-/// Keys in one statement at most, so that it stays a short one.
-const MOST: usize = 256;
-
-/// Looks a row up by its key, alone or with others.
-#[derive(Debug, Clone, Copy)]
-pub struct Lookup {
-    /// Takes the columns of one key.
-    pub one: Sql,
-    /// Takes an array for each column, and returns rows with their place among the keys, from 1 on,
-    /// as the last column.
-    pub many: Sql,
+/// Merges what is asked for with an `I` and answered with an `O`.
+pub struct Merger<I, O> {
+    queue: Arc<Queue<I, O>>,
+    /// How long a request waits for the one under way, until it goes alone.
+    patience: Option<Duration>,
 }
 
-/// The lookups of one kind on one lane.
-pub struct Merger {
-    lookup: Lookup,
-    queue: Arc<Queue>,
+struct Queue<I, O> {
+    state: Mutex<State<I, O>>,
+    /// How many requests one statement serves at most, so that it stays a short one.
+    most: usize,
 }
 
-#[derive(Default)]
-struct Queue(Mutex<State>);
-
-#[derive(Default)]
-struct State {
+struct State<I, O> {
     /// Whether a statement is under way.
     running: bool,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<I, O>>,
+    /// Names those that wait.
+    tickets: u64,
 }
 
-struct Waiting {
-    key: Key,
-    turn: oneshot::Sender<Turn>,
+struct Waiting<I, O> {
+    ticket: u64,
+    input: I,
+    turn: oneshot::Sender<Turn<I, O>>,
 }
 
-/// What a read that waits is told. If it is told nothing, whoever asked for it has gone away, and it
-/// asks for itself.
-enum Turn {
-    Answer(Result<Option<Row>>),
-    /// To ask for itself and for these.
-    Ask(Running, VecDeque<Waiting>),
+/// What a request that waits is told. If it is told nothing, whoever asked for it has gone away.
+enum Turn<I, O> {
+    Answer(Result<O>),
+    Ask(Asking<I, O>),
 }
 
-impl Merger {
-    pub fn new(lookup: Lookup) -> Self {
-        Self { lookup, queue: Arc::default() }
+/// What one statement asks for. The first input is the own one; for the others somebody waits.
+struct Asking<I, O> {
+    inputs: Vec<I>,
+    others: Vec<oneshot::Sender<Turn<I, O>>>,
+    _running: Option<Running<I, O>>,
+}
+
+impl<I, O> Merger<I, O> {
+    pub fn new(most: usize, patience: Option<Duration>) -> Self {
+        let state = State { running: false, waiting: VecDeque::new(), tickets: 0 };
+        Self { queue: Arc::new(Queue { state: Mutex::new(state), most }), patience }
     }
 
-    /// The row with this key, if there is one.
-    pub async fn get(&self, lane: &Lane, key: Key) -> Result<Option<Row>> {
-        let turn = match self.enter(key) {
-            Ok(_running) => return self.one(lane, key).await,
-            Err(turn) => turn,
+    /// The answer for `input`. `run` may be given the inputs of others too, and has an answer for
+    /// each in its place. None if another has asked, and has gone away before there was an answer.
+    pub async fn ask<F>(&self, input: I, run: impl FnOnce(Vec<I>) -> F) -> Option<Result<O>>
+    where
+        F: Future<Output = Vec<Result<O>>>,
+    {
+        let asking = match self.enter(input) {
+            Entered::First(asking) => asking,
+            Entered::Waits(ticket, turn) => match self.wait(ticket, turn).await? {
+                Turn::Ask(asking) => asking,
+                Turn::Answer(answer) => return Some(answer),
+            },
         };
-        match turn.await {
-            Ok(Turn::Answer(row)) => row,
-            Ok(Turn::Ask(_running, others)) if others.is_empty() => self.one(lane, key).await,
-            Ok(Turn::Ask(_running, others)) => self.many(lane, key, others).await,
-            Err(_) => self.one(lane, key).await,
+        let mut answers = run(asking.inputs).await.into_iter();
+        let own = answers.next();
+        for (other, answer) in asking.others.into_iter().zip(answers) {
+            let _ = other.send(Turn::Answer(answer));
         }
+        own
     }
 
-    /// The right to run a statement now, or what tells whose turn it is.
-    fn enter(&self, key: Key) -> std::result::Result<Running, oneshot::Receiver<Turn>> {
+    fn enter(&self, input: I) -> Entered<I, O> {
         let mut state = self.queue.lock();
         if !state.running {
             state.running = true;
-            return Ok(Running(Arc::clone(&self.queue)));
+            let running = Some(Running(Arc::clone(&self.queue)));
+            return Entered::First(Asking::alone(input, running));
         }
         let (turn, told) = oneshot::channel();
-        state.waiting.push_back(Waiting { key, turn });
-        Err(told)
+        state.tickets += 1;
+        let ticket = state.tickets;
+        state.waiting.push_back(Waiting { ticket, input, turn });
+        Entered::Waits(ticket, told)
     }
 
-    async fn one(&self, lane: &Lane, [first, second]: Key) -> Result<Option<Row>> {
-        lane.query_opt(self.lookup.one, &[&first, &second]).await
-    }
-
-    async fn many(&self, lane: &Lane, own: Key, others: VecDeque<Waiting>) -> Result<Option<Row>> {
-        let keys = || std::iter::once(own).chain(others.iter().map(|other| other.key));
-        let (first, second): (Vec<i64>, Vec<i64>) = keys().map(|[a, b]| (a, b)).unzip();
-        let rows = lane.query(self.lookup.many, &[&first, &second]).await;
-        let mut rows = match rows.and_then(|rows| in_places(rows, first.len())) {
-            Ok(rows) => rows.into_iter(),
-            Err(error) => {
-                for other in others {
-                    let _ = other.turn.send(Turn::Answer(Err(error.clone())));
-                }
-                return Err(error);
-            }
-        };
-        let own = rows.next().flatten();
-        for (other, row) in others.into_iter().zip(rows) {
-            let _ = other.turn.send(Turn::Answer(Ok(row)));
+    async fn wait(
+        &self,
+        ticket: u64,
+        mut turn: oneshot::Receiver<Turn<I, O>>,
+    ) -> Option<Turn<I, O>> {
+        let Some(patience) = self.patience else { return turn.await.ok() };
+        if let Ok(told) = timeout(patience, &mut turn).await {
+            return told.ok();
         }
-        Ok(own)
+        match self.queue.leave(ticket) {
+            Some(input) => Some(Turn::Ask(Asking::alone(input, None))),
+            // Somebody asks for it already.
+            None => turn.await.ok(),
+        }
     }
 }
 
-/// Puts rows where their last column says.
-fn in_places(rows: Vec<Row>, keys: usize) -> Result<Vec<Option<Row>>> {
-    let mut found: Vec<Option<Row>> = (0..keys).map(|_| None).collect();
+enum Entered<I, O> {
+    First(Asking<I, O>),
+    Waits(u64, oneshot::Receiver<Turn<I, O>>),
+}
+
+impl<I, O> Asking<I, O> {
+    fn alone(input: I, running: Option<Running<I, O>>) -> Self {
+        Self { inputs: vec![input], others: Vec::new(), _running: running }
+    }
+}
+
+impl<I, O> Queue<I, O> {
+    fn lock(&self) -> MutexGuard<'_, State<I, O>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back what waits, unless somebody asks for it already.
+    fn leave(&self, ticket: u64) -> Option<I> {
+        let mut state = self.lock();
+        let place = state.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        state.waiting.remove(place).map(|waiting| waiting.input)
+    }
+}
+
+/// The statement under way, or about to be. However it ends, those that wait have their turn.
+struct Running<I, O>(Arc<Queue<I, O>>);
+
+impl<I, O> Drop for Running<I, O> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        // Whose request has gone away is not waiting any more.
+        state.waiting.retain(|waiting| !waiting.turn.is_closed());
+        let Some(first) = state.waiting.pop_front() else {
+            state.running = false;
+            return;
+        };
+        let others = state.waiting.len().min(self.0.most - 1);
+        let others = state.waiting.drain(..others).map(|other| (other.input, other.turn));
+        let (mut inputs, mut turns) = (vec![first.input], Vec::new());
+        for (input, turn) in others {
+            inputs.push(input);
+            turns.push(turn);
+        }
+        drop(state);
+        let running = Some(Self(Arc::clone(&self.0)));
+        // If its request goes away right now, all this is dropped there, and nobody answers.
+        let _ = first.turn.send(Turn::Ask(Asking { inputs, others: turns, _running: running }));
+    }
+}
+
+/// Puts rows where their last column says, which counts from 1 on.
+pub fn in_places(rows: Vec<Row>, count: usize) -> Result<Vec<Option<Row>>> {
+    let mut found: Vec<Option<Row>> = (0..count).map(|_| None).collect();
     for row in rows {
         let place: i64 = column(&row, row.len().saturating_sub(1))?;
         let place = usize::try_from(place - 1).ok().and_then(|place| found.get_mut(place));
         *place.ok_or_else(|| Error::internal("a row without a place"))? = Some(row);
     }
     Ok(found)
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The statement under way, or about to be. However it ends, those that wait have their turn.
-struct Running(Arc<Queue>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        // Whose request has gone away is not waiting any more.
-        state.waiting.retain(|waiting| !waiting.turn.is_closed());
-        let Some(next) = state.waiting.pop_front() else {
-            state.running = false;
-            return;
-        };
-        let rest = state.waiting.len().min(MOST - 1);
-        let rest = state.waiting.split_off(rest);
-        let others = std::mem::replace(&mut state.waiting, rest);
-        drop(state);
-        let running = Self(Arc::clone(&self.0));
-        // If its request goes away right now, this guard is dropped there, and the others ask alone.
-        let _ = next.turn.send(Turn::Ask(running, others));
-    }
 }

@@ -5,6 +5,7 @@ pub mod address;
 pub mod connection;
 pub mod embedded;
 pub mod errors;
+pub mod insert;
 pub mod lane;
 pub mod merge;
 pub mod migrations;
@@ -14,6 +15,7 @@ pub mod statements;
 pub mod tls;
 
 pub use address::Address;
+pub use insert::Inserts;
 pub use lane::Lane;
 pub use pool::Pool;
 pub use row::{FromRow, Timestamp};

@@ -46,6 +46,7 @@ statements! {
     LoginsSucceed => "logins/succeed",
     LoginsSweep => "logins/sweep",
     PatientsCreate => "patients/create",
+    PatientsCreateMany => "patients/create_many",
     PatientsGet => "patients/get",
     PatientsGetMany => "patients/get_many",
     PatientsList => "patients/list",

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
-use super::resource::{check_deleted, check_updated, created, found, insert, resource};
+use super::resource::{check_deleted, check_updated, created, found, resource};
 use crate::app::Worker;
 use crate::auth::User;
 use crate::db::{FromRow, Sql};
@@ -14,7 +14,7 @@ use crate::http::response::empty;
 use crate::http::{Request, Response, body, etag};
 use crate::models::input::{read_new, read_patch};
 use crate::models::patient::{FIELDS, Patient};
-use crate::models::rules::GENDERS;
+use crate::models::rules::{GENDERS, Value};
 
 const PATH: &str = "/api/patients";
 
@@ -22,7 +22,9 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     Query::none(request.uri().query())?;
     let body = body::read(request, body::LIMIT).await?;
     let values = read_new(&FIELDS, &body)?;
-    let row = insert(worker, Sql::PatientsCreate, user, &values).await?;
+    let owner = Value::Id(user.id());
+    let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
+    let row = worker.new_patients.insert(row).await?;
     let patient = Patient::from_row(&row, 0)?;
     created(PATH, patient.id, &patient, patient.version)
 }

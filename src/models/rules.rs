@@ -62,7 +62,7 @@ pub enum Value<'a> {
     Integer(i32),
     Id(i64),
     Date(Date),
-    Json(&'a RawValue),
+    Json(Cow<'a, RawValue>),
 }
 
 type Checked<'a> = Result<Value<'a>, Cow<'static, str>>;
@@ -184,7 +184,7 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
         return Err("must have at most 8192 bytes of text".into());
     }
     match json::flaw(raw) {
-        None => Ok(Value::Json(raw)),
+        None => Ok(Value::Json(Cow::Borrowed(raw))),
         Some(Flaw::Nul) => Err("must not contain U+0000".into()),
         Some(Flaw::LoneSurrogate) => Err("must be Unicode text".into()),
     }
@@ -239,6 +239,19 @@ fn is_email(text: &str) -> bool {
 }
 
 impl Value<'_> {
+    /// The same value, independent of the body that it came in.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Absent => Value::Absent,
+            Self::Null => Value::Null,
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Integer(number) => Value::Integer(number),
+            Self::Id(id) => Value::Id(id),
+            Self::Date(date) => Value::Date(date),
+            Self::Json(json) => Value::Json(Cow::Owned(json.into_owned())),
+        }
+    }
+
     /// The text of a checked text; empty for anything else.
     pub fn as_text(&self) -> &str {
         match self {

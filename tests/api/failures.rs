@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -142,6 +143,22 @@ async fn a_change_that_waits_for_too_long_is_given_up_and_changes_nothing() {
     let patient = ada.get(&target).await.expect(200).json();
     assert_eq!((&patient["name"], &patient["version"]), (&json!("Grace"), &json!(1)));
     ada.patch(&target, &change).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_patient_that_cannot_be_made_yet_holds_up_nobody_elses() {
+    let server = small_server(8).await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let lock = Lock::user(server.database().connect().await, ada.user_id().await).await;
+    let (make_ada, make_eve) = (ada.clone(), eve.clone());
+    let waits = tokio::spawn(async move { patient(&make_ada, "Grace").await });
+    lock.awaited_by(1).await;
+    // Alone, and with others who wait too.
+    patient(&eve, "Grace").await;
+    join_all((0..20).map(|_| patient(&make_eve, "Grace"))).await;
+    assert!(!waits.is_finished());
+    lock.release().await;
+    waits.await.unwrap();
 }
 
 #[tokio::test]

@@ -141,6 +141,73 @@ async fn clients_that_leave_take_no_answer_with_them() {
     }
 }
 
+#[tokio::test]
+async fn patients_made_at_the_same_moment_go_to_who_made_them_each_with_its_own_values() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    let creates = |client: Client| {
+        (0..100).map(move |number| {
+            let client = client.clone();
+            // Every field is there in one half and missing in the other.
+            let mut body = json!({"name": format!("Patient {number}")});
+            if number % 2 == 0 {
+                let metadata = json!({"number": number, "list": [null, "\u{e9}"]});
+                body["age"] = json!(number);
+                body["date_of_birth"] = json!("1990-02-28");
+                body["metadata"] = metadata;
+                body["notes"] = json!("NULL, {\"quoted\"} and \\ other letters\n\u{1F600}");
+            }
+            async move {
+                let made = client.post("/api/patients", &body).await;
+                (body, made)
+            }
+        })
+    };
+    let (of_ada, of_eve) =
+        tokio::join!(join_all(creates(ada.clone())), join_all(creates(eve.clone())));
+    for (owner, other, made) in [(&ada, &eve, of_ada), (&eve, &ada, of_eve)] {
+        let user = owner.user_id().await;
+        for (sent, made) in made {
+            let made = made.expect(201);
+            let path = format!("/api/patients/{}", made.id());
+            assert_eq!(made.header("location"), Some(path.as_str()));
+            let patient = made.json();
+            assert_eq!(patient["created_by"], user);
+            for (name, value) in sent.as_object().unwrap() {
+                assert_eq!(patient[name], *value, "{name}");
+            }
+            assert_eq!(patient["age"].is_null(), sent["age"].is_null());
+            assert_eq!(owner.get(&path).await.expect(200).json(), patient);
+            other.get(&path).await.expect_error(404, "patient_not_found");
+        }
+    }
+    let sql = "SELECT count(*), count(DISTINCT xmin::text) FROM patients";
+    let row = server.database().connect().await.query_one(sql, &[]).await.unwrap();
+    let (patients, transactions): (i64, i64) = (row.get(0), row.get(1));
+    assert_eq!(patients, 200);
+    assert!(transactions < patients / 2, "{transactions} transactions");
+}
+
+#[tokio::test]
+async fn a_patient_that_cannot_be_made_spoils_none_that_is_made_with_it() {
+    let server = TestServer::start().await;
+    let (ada, gone) = (server.user().await, server.user().await);
+    let id = gone.user_id().await;
+    let database = server.database().connect().await;
+    for sql in ["DELETE FROM sessions WHERE user_id = $1", "DELETE FROM users WHERE id = $1"] {
+        database.execute(sql, &[&id]).await.unwrap();
+    }
+    let create =
+        async |client: &Client| client.post("/api/patients", &json!({"name": "Grace"})).await;
+    let both = (0..50).map(async |_| tokio::join!(create(&ada), create(&gone)));
+    for (made, refused) in join_all(both).await {
+        made.expect(201);
+        refused.expect_error(401, "invalid_token");
+    }
+    let list = ada.get("/api/patients?limit=100").await.expect(200).json();
+    assert_eq!(list.as_array().map(Vec::len), Some(50));
+}
+
 async fn create_patients(client: &Client, count: usize) -> Vec<i64> {
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {

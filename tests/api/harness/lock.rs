@@ -17,6 +17,14 @@ impl Lock {
         Self(client)
     }
 
+    /// Nothing can be made that belongs to this user.
+    pub async fn user(client: Client, id: i64) -> Self {
+        client.batch_execute("BEGIN").await.unwrap();
+        let sql = "SELECT FROM users WHERE id = $1 FOR UPDATE";
+        client.query_one(sql, &[&id]).await.unwrap();
+        Self(client)
+    }
+
     /// Nobody else can even read patients.
     pub async fn table(client: Client) -> Self {
         client.batch_execute("BEGIN; LOCK TABLE patients").await.unwrap();

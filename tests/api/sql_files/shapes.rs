@@ -77,12 +77,12 @@ pub fn shape(sql: Sql) -> Shape {
         }
 
         Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),
-        Sql::PatientsGet => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
-        Sql::PatientsGetMany => {
-            let place = Column::computed("place", T::INT8);
-            let columns = [columns(Patient::COLUMNS), vec![place]].concat();
-            (vec![T::INT8_ARRAY, T::INT8_ARRAY], columns)
+        Sql::PatientsCreateMany => {
+            let arrays = create(&patient::FIELDS).into_iter().map(array_of);
+            (arrays.collect(), with_place(Patient::COLUMNS))
         }
+        Sql::PatientsGet => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
+        Sql::PatientsGetMany => (vec![T::INT8_ARRAY, T::INT8_ARRAY], with_place(Patient::COLUMNS)),
         Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), columns(Patient::COLUMNS)),
         Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
@@ -119,6 +119,18 @@ fn create(fields: &[Field]) -> Vec<Type> {
     [Type::INT8].into_iter().chain(fields).collect()
 }
 
+/// What many of them are given by.
+fn array_of(element: Type) -> Type {
+    match element {
+        Type::INT4 => Type::INT4_ARRAY,
+        Type::INT8 => Type::INT8_ARRAY,
+        Type::TEXT => Type::TEXT_ARRAY,
+        Type::DATE => Type::DATE_ARRAY,
+        Type::JSON => Type::JSON_ARRAY,
+        other => panic!("no array of {other}"),
+    }
+}
+
 /// The id to start after and the number of rows, then the keys and the filters.
 fn list(keys_and_filters: &[Type]) -> Vec<Type> {
     [&[Type::INT8, Type::INT8], keys_and_filters].concat()
@@ -132,6 +144,11 @@ fn update() -> Vec<Type> {
 /// The user, the id, the versions.
 fn delete() -> Vec<Type> {
     vec![Type::INT8, Type::INT8, Type::INT8_ARRAY]
+}
+
+/// The columns, and the place among those that were asked for.
+fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
+    [columns(columns_of), vec![Column::computed("place", Type::INT8)]].concat()
 }
 
 fn id() -> Vec<Column> {
