@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::{App, Worker};
 use crate::auth::User;
@@ -59,11 +59,12 @@ pub async fn call(
 /// Runs a request to its answer and its line in the log.
 async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Request) -> Response {
     let safe = request.method().is_safe();
-    // In a box, because hyper keeps room for the whole future as long as the connection: 4 KiB more.
+    let deadline = record.started + ANSWER_TIMEOUT;
+    // In a box, because hyper copies the whole future, and keeps room for it as long as the connection.
     let answer = Box::pin(answer(worker, peer, &mut record, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
     // A write is not cut off; its caller stops waiting for it.
-    let answered = if safe { timeout(ANSWER_TIMEOUT, answer).await } else { Ok(answer.await) };
+    let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => record.problem(&error),

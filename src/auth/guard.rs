@@ -5,6 +5,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use super::cache::TokenCache;
 use super::session::{EndedSessions, Standing};
 use super::token::{Keys, Verified};
+use crate::db::connection::Parameter;
 use crate::db::{Pool, Sql};
 use crate::error::{Error, Result};
 
@@ -38,7 +39,10 @@ impl User {
             Standing::Ended => false,
             Standing::Unknown => {
                 let Verified { user_id, session_id, .. } = &verified;
-                pool.query_opt(Sql::SessionsIsLive, &[session_id, user_id]).await?.is_some()
+                let parameters: [Parameter<'_>; 2] = [session_id, user_id];
+                // In a box, because it is rare, and would make every request's future larger.
+                let found = Box::pin(pool.query_opt(Sql::SessionsIsLive, &parameters));
+                found.await?.is_some()
             }
         };
         if live { Ok(Self { verified }) } else { Err(Error::InvalidToken) }

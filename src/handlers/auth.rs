@@ -112,15 +112,15 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     }
 }
 
-pub async fn logout(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+pub async fn logout(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    body::ignore(request, body::AUTH_LIMIT)?;
+    body::ignore(&request, body::AUTH_LIMIT)?;
     worker.pool.query_opt(Sql::SessionsEnd, &[&user.session_id(), &user.id()]).await?;
     worker.app.ended_sessions.end([user.session_id()]);
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub async fn me(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+pub async fn me(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let row = worker.lane.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is ours, but its user is not in this database.

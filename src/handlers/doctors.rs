@@ -26,7 +26,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     created(PATH, doctor.id, &doctor, doctor.version)
 }
 
-pub async fn list(worker: &Worker, request: &Request) -> Result<Response> {
+pub async fn list(worker: &Worker, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let search = query.text("search", 0, list::MAX_SEARCH);
@@ -49,12 +49,12 @@ pub async fn list(worker: &Worker, request: &Request) -> Result<Response> {
     list::respond(worker, PATH, page, list, None).await
 }
 
-pub async fn get(worker: &Worker, id: i64, request: &Request) -> Result<Response> {
+pub async fn get(worker: &Worker, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let row = worker.lane.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     let doctor = Doctor::from_row(&row, 0)?;
-    found(request, &doctor, doctor.version)
+    found(&request, &doctor, doctor.version)
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
@@ -70,9 +70,9 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     resource(StatusCode::OK, &doctor, doctor.version)
 }
 
-pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    body::ignore(request, body::LIMIT)?;
+    body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let row = worker.pool.query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions]).await?;
     check_deleted(&row.ok_or(Error::DoctorNotFound)?)?;

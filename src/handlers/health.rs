@@ -18,7 +18,7 @@ pub fn live(request: &Request) -> Result<Response> {
 }
 
 /// The database answers too.
-pub async fn ready(worker: &Worker, request: &Request) -> Result<Response> {
+pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     worker.pool.ping().await?;
     Ok(json_bytes(StatusCode::OK, OK))

@@ -26,7 +26,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     json(StatusCode::CREATED, &Mapping::from_row(&row)?)
 }
 
-pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let patient = query.id("patient_id");
@@ -51,7 +51,7 @@ pub async fn doctors(
     worker: &Worker,
     user: User,
     patient_id: i64,
-    request: &Request,
+    request: Request,
 ) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
@@ -74,9 +74,9 @@ pub async fn doctors(
     list::respond(worker, &path, page, list, Some(Error::PatientNotFound)).await
 }
 
-pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    body::ignore(request, body::LIMIT)?;
+    body::ignore(&request, body::LIMIT)?;
     let row = worker.pool.query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
     row.ok_or(Error::MappingNotFound)?;
     Ok(empty(StatusCode::NO_CONTENT))

@@ -9,7 +9,9 @@ mod mappings;
 mod patients;
 mod resource;
 
+use std::future::{Future, ready};
 use std::net::IpAddr;
+use std::pin::Pin;
 
 use hyper::Method;
 
@@ -19,62 +21,67 @@ use crate::error::{Error, Result};
 use crate::http::{Request, Response};
 use crate::routes::Route;
 
+/// A handler at work. Each has a box of its own size: one future for all would be as large as the
+/// largest, and be copied for every request.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>>;
+
 /// Routes that need no token.
-pub async fn public(
-    worker: &Worker,
-    route: Route,
-    peer: IpAddr,
-    request: Request,
-) -> Result<Response> {
+pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> Answering<'_> {
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Live, Method::GET) => health::live(&request),
-        (Route::Ready, Method::GET) => health::ready(worker, &request).await,
-        (Route::Register, Method::POST) => auth::register(worker, request).await,
-        (Route::Login, Method::POST) => auth::login(worker, peer, request).await,
-        (Route::Refresh, Method::POST) => auth::refresh(worker, request).await,
-        _ => Err(Error::MethodNotAllowed { allow: route.allow() }),
+        (Route::Live, Method::GET) => Box::pin(ready(health::live(&request))),
+        (Route::Ready, Method::GET) => Box::pin(health::ready(worker, request)),
+        (Route::Register, Method::POST) => Box::pin(auth::register(worker, request)),
+        (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
+        (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
+        _ => Box::pin(ready(Err(Error::MethodNotAllowed { allow: route.allow() }))),
     }
 }
 
 /// Routes for a user.
-pub async fn private(
+pub fn private(
     worker: &Worker,
     route: Route,
     user: User,
     peer: IpAddr,
     request: Request,
-) -> Result<Response> {
+) -> Answering<'_> {
     match (route, read_method(&request)) {
-        (Route::Logout, Method::POST) => auth::logout(worker, user, &request).await,
-        (Route::Password, Method::PUT) => auth::change_password(worker, user, peer, request).await,
-        (Route::Me, Method::GET) => auth::me(worker, user, &request).await,
+        (Route::Logout, Method::POST) => Box::pin(auth::logout(worker, user, request)),
+        (Route::Password, Method::PUT) => {
+            Box::pin(auth::change_password(worker, user, peer, request))
+        }
+        (Route::Me, Method::GET) => Box::pin(auth::me(worker, user, request)),
 
-        (Route::Patients, Method::POST) => patients::create(worker, user, request).await,
-        (Route::Patients, Method::GET) => patients::list(worker, user, &request).await,
-        (Route::Patient(id), Method::GET) => patients::get(worker, user, id, &request).await,
+        (Route::Patients, Method::POST) => Box::pin(patients::create(worker, user, request)),
+        (Route::Patients, Method::GET) => Box::pin(patients::list(worker, user, request)),
+        (Route::Patient(id), Method::GET) => Box::pin(patients::get(worker, user, id, request)),
         (Route::Patient(id), Method::PUT | Method::PATCH) => {
-            patients::update(worker, user, id, request).await
+            Box::pin(patients::update(worker, user, id, request))
         }
-        (Route::Patient(id), Method::DELETE) => patients::delete(worker, user, id, &request).await,
+        (Route::Patient(id), Method::DELETE) => {
+            Box::pin(patients::delete(worker, user, id, request))
+        }
 
-        (Route::Doctors, Method::POST) => doctors::create(worker, user, request).await,
-        (Route::Doctors, Method::GET) => doctors::list(worker, &request).await,
-        (Route::Doctor(id), Method::GET) => doctors::get(worker, id, &request).await,
+        (Route::Doctors, Method::POST) => Box::pin(doctors::create(worker, user, request)),
+        (Route::Doctors, Method::GET) => Box::pin(doctors::list(worker, request)),
+        (Route::Doctor(id), Method::GET) => Box::pin(doctors::get(worker, id, request)),
         (Route::Doctor(id), Method::PUT | Method::PATCH) => {
-            doctors::update(worker, user, id, request).await
+            Box::pin(doctors::update(worker, user, id, request))
         }
-        (Route::Doctor(id), Method::DELETE) => doctors::delete(worker, user, id, &request).await,
+        (Route::Doctor(id), Method::DELETE) => Box::pin(doctors::delete(worker, user, id, request)),
 
-        (Route::Mappings, Method::POST) => mappings::create(worker, user, request).await,
-        (Route::Mappings, Method::GET) => mappings::list(worker, user, &request).await,
+        (Route::Mappings, Method::POST) => Box::pin(mappings::create(worker, user, request)),
+        (Route::Mappings, Method::GET) => Box::pin(mappings::list(worker, user, request)),
         (Route::Mapping(patient_id), Method::GET) => {
-            mappings::doctors(worker, user, patient_id, &request).await
+            Box::pin(mappings::doctors(worker, user, patient_id, request))
         }
-        (Route::Mapping(id), Method::DELETE) => mappings::delete(worker, user, id, &request).await,
+        (Route::Mapping(id), Method::DELETE) => {
+            Box::pin(mappings::delete(worker, user, id, request))
+        }
 
-        _ => Err(Error::MethodNotAllowed { allow: route.allow() }),
+        _ => Box::pin(ready(Err(Error::MethodNotAllowed { allow: route.allow() }))),
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     created(PATH, patient.id, &patient, patient.version)
 }
 
-pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Response> {
+pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let search = query.text("search", 0, list::MAX_SEARCH);
@@ -49,12 +49,12 @@ pub async fn list(worker: &Worker, user: User, request: &Request) -> Result<Resp
     list::respond(worker, PATH, page, list, None).await
 }
 
-pub async fn get(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let row = worker.lane.patient(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     let patient = Patient::from_row(&row, 0)?;
-    found(request, &patient, patient.version)
+    found(&request, &patient, patient.version)
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
@@ -70,9 +70,9 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     resource(StatusCode::OK, &patient, patient.version)
 }
 
-pub async fn delete(worker: &Worker, user: User, id: i64, request: &Request) -> Result<Response> {
+pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    body::ignore(request, body::LIMIT)?;
+    body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let row = worker.pool.query_opt(Sql::PatientsDelete, &[&user.id(), &id, &versions]).await?;
     check_deleted(&row.ok_or(Error::PatientNotFound)?)?;

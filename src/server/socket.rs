@@ -67,6 +67,8 @@ impl Phase {
 /// What is waited for between two requests.
 enum Waiting {
     FirstByte,
+    /// The rest of a head, whose first bytes have just come.
+    NewHead,
     /// The rest of a head.
     Head,
     NextRequest,
@@ -120,9 +122,14 @@ impl<S> Socket<S> {
 
     /// Fails when the wait has taken too long, and otherwise wakes the task when it will have.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        // Most heads come whole, and then nobody needs to know when they began.
+        if matches!(self.waiting, Waiting::NewHead) {
+            self.waiting = Waiting::Head;
+            self.since = Instant::now();
+        }
         let limit = match self.waiting {
             Waiting::FirstByte => FIRST_BYTE_TIMEOUT,
-            Waiting::Head => HEAD_TIMEOUT,
+            Waiting::NewHead | Waiting::Head => HEAD_TIMEOUT,
             Waiting::NextRequest => IDLE_TIMEOUT,
         };
         let deadline = self.since + limit;
@@ -177,8 +184,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
             Poll::Pending => socket.poll_wait(cx)?,
             Poll::Ready(_) if buffer.filled().len() > before => {
                 if !matches!(socket.waiting, Waiting::Head) {
-                    socket.waiting = Waiting::Head;
-                    socket.since = Instant::now();
+                    socket.waiting = Waiting::NewHead;
                 }
             }
             Poll::Ready(_) => {}
