@@ -1,7 +1,7 @@
 //! A line of the log: time, level, message, fields. It reads as tracing-subscriber's own format does,
 //! which makes its time from single numbers and looks at texts letter by letter.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -11,6 +11,9 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 pub struct Line;
+
+/// Bytes that hold most lines.
+const USUAL: usize = 256;
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -23,12 +26,14 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        write!(writer, "{:.6}", Timestamp::now())?;
-        writer.write_str(level(*event.metadata().level()))?;
-        let mut fields = Fields { writer, result: Ok(()) };
+        // A string of our own, because the writer's is behind a virtual call for each part.
+        let mut fields = Fields { line: String::with_capacity(USUAL), result: Ok(()) };
+        write!(fields.line, "{:.6}", Timestamp::now())?;
+        fields.line.push_str(level(*event.metadata().level()));
         event.record(&mut fields);
         fields.result?;
-        fields.writer.write_char('\n')
+        fields.line.push('\n');
+        writer.write_str(&fields.line)
     }
 }
 
@@ -43,47 +48,48 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-struct Fields<'w> {
-    writer: Writer<'w>,
+struct Fields {
+    line: String,
     result: fmt::Result,
 }
 
-impl Fields<'_> {
-    fn write(&mut self, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = write(&mut self.writer);
+impl Fields {
+    fn name(&mut self, field: &Field) {
+        self.line.push(' ');
+        if field.name() != "message" {
+            self.line.push_str(field.name());
+            self.line.push('=');
         }
     }
-}
 
-fn name(writer: &mut Writer<'_>, field: &Field) -> fmt::Result {
-    writer.write_char(' ')?;
-    if field.name() == "message" {
-        return Ok(());
+    fn value(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.name(field);
+        self.result = self.result.and(self.line.write_fmt(value));
     }
-    writer.write_str(field.name())?;
-    writer.write_char('=')
 }
 
-impl Visit for Fields<'_> {
+impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !value.bytes().all(plain) {
             return self.record_debug(field, &value);
         }
-        self.write(|writer| {
-            name(writer, field)?;
-            writer.write_char('"')?;
-            writer.write_str(value)?;
-            writer.write_char('"')
-        });
+        self.name(field);
+        self.line.push('"');
+        self.line.push_str(value);
+        self.line.push('"');
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.value(field, format_args!("{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.value(field, format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.write(|writer| {
-            name(writer, field)?;
-            write!(writer, "{value:?}")
-        });
+        self.value(field, format_args!("{value:?}"));
     }
 }
 
