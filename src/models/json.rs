@@ -131,7 +131,8 @@ pub fn flaw(raw: &RawValue) -> Option<Flaw> {
     None
 }
 
-/// The code unit of an escape whose `uXXXX` starts at `at`; None if it is an escape of another kind.
+/// The number that the four hexadecimal digits of an escape like `\u00e9` stand for: one UTF-16 code
+/// unit. `at` is the place after the backslash. None if the escape is of another kind, like `\n`.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 5)?.strip_prefix(b"u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
