@@ -6,10 +6,12 @@
 //! runs, then the number of clients. The time is that of one statement of every client; elements are
 //! statements. Writes are durable, so that they measure the disk too.
 //!
-//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-22, with 1, 8 and 64 clients: `SELECT 1` 82, 67 and
-//! 251 us; `patients/get` on the lane 77, 102 and 725 us, on the pool 85, 147 and 1,227 us;
-//! `patients/get_many` of 32 patients on the lane 180, 882 and 6,414 us, which is 319,000 patients a
-//! second where 64 single ones are 88,000. JSON of 1, 20 and 100 patients 1.2, 17.7 and 97.7 us.
+//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1, 8 and 64 clients: `SELECT 1` 89, 87 and
+//! 253 us; `patients/get` on the lane 95, 104 and 756 us, on the pool 81, 179 and 1,270 us;
+//! `patients/get_many` of 32 patients on the lane 176, 905 and 8,806 us, with 8 clients 283,000 patients a
+//! second where single ones are 77,000; `patients/create` 450, 1,139 and 6,492 us; `patients/create_many`
+//! of 32 patients 1,257, 5,540 and 30,859 us, with 64 clients 66,000 patients a second where single ones
+//! are 9,900. On 2026-11-22 JSON of 1, 20 and 100 patients 1.2, 17.7 and 97.7 us.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "db/calls.rs"]

@@ -6,9 +6,9 @@
 //! of one request on every connection; elements are requests. Creating is durable, so that it measures
 //! the disk too.
 //!
-//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-22, with 1 and 64 connections: without looking 78 and
-//! 286 us, bare hyper 83 and 319 us, live 81 and 424 us, get 102 and 1,021 us, page 238 and 7,144 us,
-//! create 404 and 8,039 us.
+//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1 and 64 connections: without looking 95 and
+//! 321 us, bare hyper 84 and 317 us, live 87 and 438 us, get 132 and 1,128 us, page 283 and 6,951 us,
+//! create 442 and 3,112 us. Other runs of the same hour took up to a third more.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "http/client.rs"]
