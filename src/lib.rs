@@ -25,7 +25,8 @@
 //!   `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
-//! way to fail, with its code) and [`log`]. `src/main.rs` is the command line.
+//! way to fail, with its code), [`json`] (how answers are written) and [`log`]. `src/main.rs` is the
+//! command line.
 //!
 //! # What always holds
 //!
@@ -42,6 +43,7 @@ pub mod db;
 pub mod error;
 pub mod handlers;
 pub mod http;
+pub mod json;
 pub mod log;
 pub mod models;
 pub mod routes;

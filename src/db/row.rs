@@ -3,14 +3,12 @@
 //! statement that returns them.
 
 use std::error::Error as StdError;
-use std::fmt;
 
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
 use crate::error::{Error, Result};
+use crate::json::WriteJson;
 
 /// A struct that is read from neighbouring columns of a row and may borrow from it.
 pub trait FromRow<'r>: Sized {
@@ -77,13 +75,15 @@ macro_rules! row {
     (
         $(#[$meta:meta])*
         pub struct $name:ident<$lifetime:lifetime> {
-            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+            $($field:ident: $type:ty,)*
         }
     ) => {
-        $(#[$meta])*
-        #[derive(Debug, serde::Serialize)]
-        pub struct $name<$lifetime> {
-            $($(#[$field_meta])* pub $field: $type,)*
+        $crate::json::object! {
+            $(#[$meta])*
+            #[derive(Debug)]
+            pub struct $name<$lifetime> {
+                $(pub $field: $type,)*
+            }
         }
 
         impl<$lifetime> $crate::db::row::FromRow<$lifetime> for $name<$lifetime> {
@@ -111,19 +111,13 @@ pub(crate) use row;
 /// From 1970-01-01 to 2000-01-01, where PostgreSQL begins to count, in microseconds.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// A moment, shown as RFC 3339 in UTC with microseconds, PostgreSQL's resolution.
+/// A moment, to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(jiff::Timestamp);
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}", self.0)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl WriteJson for Timestamp {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.0.write_json(out);
     }
 }
 
@@ -139,14 +133,19 @@ impl<'r> FromSql<'r> for Timestamp {
     }
 }
 
-/// A `json` column's text, byte for byte.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(transparent)]
-pub struct Json<'r>(pub &'r RawValue);
+/// A `json` column's text, byte for byte. PostgreSQL has seen to it that it is JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<'r>(&'r str);
+
+impl WriteJson for Json<'_> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+}
 
 impl<'r> FromSql<'r> for Json<'r> {
     fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
-        Ok(Self(serde_json::from_slice(raw)?))
+        Ok(Self(std::str::from_utf8(raw)?))
     }
 
     fn accepts(sql_type: &Type) -> bool {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use serde::Serialize;
 
 use crate::app::{App, Worker};
 use crate::auth::User;
@@ -18,6 +17,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::http::query::Query;
 use crate::http::response::{empty, json};
 use crate::http::{Request, Response, body};
+use crate::json::object;
 use crate::models::input::read_new;
 use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, REGISTER_FIELDS};
 
@@ -25,15 +25,16 @@ use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, R
 /// whose answer was lost is not logged out.
 const GRACE_SECONDS: i32 = 10;
 
-/// What a user gets for registering, logging in or refreshing.
-#[derive(Serialize)]
-struct Session<'r> {
-    token: String,
-    token_type: &'static str,
-    /// Seconds.
-    expires_in: u32,
-    refresh_token: String,
-    user: user::User<'r>,
+object! {
+    /// What a user gets for registering, logging in or refreshing.
+    struct Session<'r> {
+        token: String,
+        token_type: &'static str,
+        /// Seconds.
+        expires_in: u32,
+        refresh_token: String,
+        user: user::User<'r>,
+    }
 }
 
 pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
@@ -125,7 +126,7 @@ pub async fn me(worker: &Worker, user: User, request: Request) -> Result<Respons
     let row = worker.lane.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is ours, but its user is not in this database.
     let row = row.ok_or(Error::InvalidToken)?;
-    json(StatusCode::OK, &user::User::from_row(&row, 0)?)
+    Ok(json(StatusCode::OK, &user::User::from_row(&row, 0)?))
 }
 
 /// A wrong current password counts as a failed login: a stolen token must not help to guess it.
@@ -186,5 +187,5 @@ fn session(
         refresh_token: refresh_keys.token(generation),
         user,
     };
-    json(status, &session)
+    Ok(json(status, &session))
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::response::empty;
 use crate::http::{Request, Response, body, etag};
+use crate::json::WriteJson;
 use crate::models::doctor::{Doctor, FIELDS, MAX_SPECIALIZATION};
 use crate::models::input::{read_new, read_patch};
 
@@ -23,7 +24,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     let values = read_new(&FIELDS, &body)?;
     let row = insert(worker, Sql::DoctorsCreate, user, &values).await?;
     let doctor = Doctor::from_row(&row, 0)?;
-    created(PATH, doctor.id, &doctor, doctor.version)
+    Ok(created(PATH, doctor.id, &doctor, doctor.version))
 }
 
 pub async fn list(worker: &Worker, request: Request) -> Result<Response> {
@@ -42,7 +43,7 @@ pub async fn list(worker: &Worker, request: Request) -> Result<Response> {
         ],
         write: |row, out| {
             let doctor = Doctor::from_row(row, 0)?;
-            list::write(out, &doctor)?;
+            doctor.write_json(out);
             Ok(Some(doctor.id))
         },
     };
@@ -54,7 +55,7 @@ pub async fn get(worker: &Worker, id: i64, request: Request) -> Result<Response>
     let row = worker.lane.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     let doctor = Doctor::from_row(&row, 0)?;
-    found(&request, &doctor, doctor.version)
+    Ok(found(&request, &doctor, doctor.version))
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
@@ -67,7 +68,7 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let row = row.ok_or(Error::DoctorNotFound)?;
     check_updated(&row)?;
     let doctor = Doctor::from_row(&row, 1)?;
-    resource(StatusCode::OK, &doctor, doctor.version)
+    Ok(resource(StatusCode::OK, &doctor, doctor.version))
 }
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {

@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::try_unfold;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LINK};
-use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
@@ -51,11 +50,6 @@ pub struct List {
 pub enum Filter {
     Text(&'static str, Option<String>),
     Id(&'static str, Option<i64>),
-}
-
-/// Appends a row's JSON.
-pub fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
-    serde_json::to_writer(out, value).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// Answers with the page, or with all rows. `missing` is the answer if not even the row that stands

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::response::{empty, json};
 use crate::http::{Request, Response, body};
+use crate::json::WriteJson;
 use crate::models::input::read_new;
 use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
 
@@ -23,7 +24,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     let values = read_new(&FIELDS, &body)?;
     let row = insert(worker, Sql::MappingsCreate, user, &values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
-    json(StatusCode::CREATED, &Mapping::from_row(&row)?)
+    Ok(json(StatusCode::CREATED, &Mapping::from_row(&row)?))
 }
 
 pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
@@ -39,7 +40,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
         filters: vec![Filter::Id("patient_id", patient), Filter::Id("doctor_id", doctor)],
         write: |row, out| {
             let mapping = Mapping::from_row(row)?;
-            list::write(out, &mapping)?;
+            mapping.write_json(out);
             Ok(Some(mapping.id))
         },
     };
@@ -66,7 +67,7 @@ pub async fn doctors(
                 return Ok(None);
             }
             let doctor = AssignedDoctor::from_row(row)?;
-            list::write(out, &doctor)?;
+            doctor.write_json(out);
             Ok(Some(doctor.id))
         },
     };

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::response::empty;
 use crate::http::{Request, Response, body, etag};
+use crate::json::WriteJson;
 use crate::models::input::{read_new, read_patch};
 use crate::models::patient::{FIELDS, Patient};
 use crate::models::rules::{GENDERS, Value};
@@ -26,7 +27,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
     let row = worker.new_patients.insert(row).await?;
     let patient = Patient::from_row(&row, 0)?;
-    created(PATH, patient.id, &patient, patient.version)
+    Ok(created(PATH, patient.id, &patient, patient.version))
 }
 
 pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
@@ -42,7 +43,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
         filters: vec![Filter::Text("search", search), Filter::Text("gender", gender)],
         write: |row, out| {
             let patient = Patient::from_row(row, 0)?;
-            list::write(out, &patient)?;
+            patient.write_json(out);
             Ok(Some(patient.id))
         },
     };
@@ -54,7 +55,7 @@ pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Resu
     let row = worker.lane.patient(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     let patient = Patient::from_row(&row, 0)?;
-    found(&request, &patient, patient.version)
+    Ok(found(&request, &patient, patient.version))
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
@@ -67,7 +68,7 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let row = row.ok_or(Error::PatientNotFound)?;
     check_updated(&row)?;
     let patient = Patient::from_row(&row, 1)?;
-    resource(StatusCode::OK, &patient, patient.version)
+    Ok(resource(StatusCode::OK, &patient, patient.version))
 }
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {

@@ -2,7 +2,6 @@
 
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue, LOCATION};
-use serde::Serialize;
 use tokio_postgres::Row;
 
 use crate::app::Worker;
@@ -14,30 +13,31 @@ use crate::error::{Error, Result};
 use crate::http::etag;
 use crate::http::response::{empty, json};
 use crate::http::{Request, Response};
+use crate::json::WriteJson;
 use crate::models::rules::Value;
 
 /// A resource with its `ETag`.
-pub fn resource(status: StatusCode, value: &impl Serialize, version: i64) -> Result<Response> {
-    let mut response = json(status, value)?;
+pub fn resource(status: StatusCode, value: &impl WriteJson, version: i64) -> Response {
+    let mut response = json(status, value);
     response.headers_mut().insert(ETAG, etag::of(version));
-    Ok(response)
+    response
 }
 
 /// A resource that was just made, with its `Location`.
-pub fn created(path: &str, id: i64, value: &impl Serialize, version: i64) -> Result<Response> {
-    let mut response = resource(StatusCode::CREATED, value, version)?;
+pub fn created(path: &str, id: i64, value: &impl WriteJson, version: i64) -> Response {
+    let mut response = resource(StatusCode::CREATED, value, version);
     if let Ok(location) = HeaderValue::try_from(format!("{path}/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// A resource that was asked for: 304 if the client has this version.
-pub fn found(request: &Request, value: &impl Serialize, version: i64) -> Result<Response> {
+pub fn found(request: &Request, value: &impl WriteJson, version: i64) -> Response {
     if etag::none_match(request.headers(), version) {
         let mut response = empty(StatusCode::NOT_MODIFIED);
         response.headers_mut().insert(ETAG, etag::of(version));
-        return Ok(response);
+        return response;
     }
     resource(StatusCode::OK, value, version)
 }

@@ -8,10 +8,10 @@ use futures_util::Stream;
 use hyper::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use serde::Serialize;
 
 use super::Response;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::json::WriteJson;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -72,11 +72,11 @@ impl std::fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 /// An answer that is one JSON value.
-pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response> {
+pub fn json(status: StatusCode, value: &impl WriteJson) -> Response {
     // Most resources fit, so that the buffer grows at most once or twice.
     let mut bytes = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut bytes, value).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(json_bytes(status, bytes))
+    value.write_json(&mut bytes);
+    json_bytes(status, bytes)
 }
 
 /// An answer whose JSON is written already.

@@ -1,6 +1,5 @@
 //! Who treats whom.
 
-use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::doctor::Doctor;
@@ -9,6 +8,7 @@ use super::rules::Rule;
 use crate::db::Timestamp;
 use crate::db::row::{FromRow, row};
 use crate::error::{Error, Result};
+use crate::json::object;
 
 row! {
     /// A mapping as statements return it, with the names of both sides.
@@ -61,29 +61,32 @@ impl CreatedMapping<'_> {
     }
 }
 
-/// A mapping with the names of both sides.
-#[derive(Debug, Serialize)]
-pub struct Mapping<'r> {
-    pub id: i64,
-    patient_id: i64,
-    doctor_id: i64,
-    notes: Option<&'r str>,
-    created_at: Timestamp,
-    patient: PatientName<'r>,
-    doctor: DoctorName<'r>,
+object! {
+    /// A mapping with the names of both sides.
+    pub struct Mapping<'r> {
+        pub id: i64,
+        patient_id: i64,
+        doctor_id: i64,
+        notes: Option<&'r str>,
+        created_at: Timestamp,
+        patient: PatientName<'r>,
+        doctor: DoctorName<'r>,
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct PatientName<'r> {
-    id: i64,
-    name: &'r str,
+object! {
+    struct PatientName<'r> {
+        id: i64,
+        name: &'r str,
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct DoctorName<'r> {
-    id: i64,
-    name: &'r str,
-    specialization: &'r str,
+object! {
+    struct DoctorName<'r> {
+        id: i64,
+        name: &'r str,
+        specialization: &'r str,
+    }
 }
 
 impl<'r> Mapping<'r> {
@@ -105,15 +108,16 @@ impl<'r> Mapping<'r> {
     }
 }
 
-/// A mapping as one of a patient's doctors, with the whole doctor.
-#[derive(Debug, Serialize)]
-pub struct AssignedDoctor<'r> {
-    pub id: i64,
-    patient_id: i64,
-    doctor_id: i64,
-    notes: Option<&'r str>,
-    created_at: Timestamp,
-    doctor: Doctor<'r>,
+object! {
+    /// A mapping as one of a patient's doctors, with the whole doctor.
+    pub struct AssignedDoctor<'r> {
+        pub id: i64,
+        patient_id: i64,
+        doctor_id: i64,
+        notes: Option<&'r str>,
+        created_at: Timestamp,
+        doctor: Doctor<'r>,
+    }
 }
 
 impl<'r> AssignedDoctor<'r> {
