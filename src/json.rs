@@ -8,8 +8,8 @@
 use jiff::civil::Date;
 use jiff::fmt::temporal::DateTimePrinter;
 
-/// Microseconds, PostgreSQL's resolution, also where they are nought.
-const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+/// Shows moments to the microsecond, PostgreSQL's resolution, also where it is a whole second.
+pub const MICROSECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 pub trait WriteJson {
     fn write_json(&self, out: &mut Vec<u8>);
@@ -101,7 +101,7 @@ impl WriteJson for Date {
     fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         // Only a writer can fail here too.
-        let _ = PRINTER.print_date(self, &mut *out);
+        let _ = MICROSECONDS.print_date(self, &mut *out);
         out.push(b'"');
     }
 }
@@ -110,7 +110,7 @@ impl WriteJson for jiff::Timestamp {
     /// As RFC 3339 has it, in UTC: `2026-01-31T09:30:00.123456Z`.
     fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'"');
-        let _ = PRINTER.print_timestamp(self, &mut *out);
+        let _ = MICROSECONDS.print_timestamp(self, &mut *out);
         out.push(b'"');
     }
 }

@@ -95,7 +95,8 @@ impl Route {
     }
 
     pub fn allows(self, method: &Method) -> bool {
-        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+        // By a single character: searching for two takes a hundredth of an answer from memory.
+        self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
     }
 
     pub fn access(self) -> Access {

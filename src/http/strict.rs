@@ -61,7 +61,10 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
 
 /// Whether the bytes can be a host and a port (RFC 3986, section 3.2.2).
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_graphic() && !b"/\\?#@,\"<>".contains(byte))
+    host.iter().all(|byte| {
+        byte.is_ascii_graphic()
+            && !matches!(byte, b'/' | b'\\' | b'?' | b'#' | b'@' | b',' | b'"' | b'<' | b'>')
+    })
 }
 
 #[cfg(test)]

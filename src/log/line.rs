@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::json::MICROSECONDS;
+
 pub struct Line;
 
 /// Bytes that hold most lines.
@@ -28,7 +30,8 @@ where
     ) -> fmt::Result {
         // A string of our own, because the writer's is behind a virtual call for each part.
         let mut fields = Fields { line: String::with_capacity(USUAL), result: Ok(()) };
-        write!(fields.line, "{:.6}", Timestamp::now())?;
+        // A String takes whatever is printed.
+        let _ = MICROSECONDS.print_timestamp(&Timestamp::now(), &mut fields.line);
         fields.line.push_str(level(*event.metadata().level()));
         event.record(&mut fields);
         fields.result?;
@@ -62,16 +65,18 @@ impl Fields {
         }
     }
 
-    fn value(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+    fn number(&mut self, field: &Field, number: impl itoa::Integer) {
         self.name(field);
-        self.result = self.result.and(self.line.write_fmt(value));
+        self.line.push_str(itoa::Buffer::new().format(number));
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        if !value.bytes().all(plain) {
+        let special = value.bytes().fold(0, |found, byte| {
+            found | u8::from(!matches!(byte, b' '..=b'~')) | u8::from(matches!(byte, b'"' | b'\\'))
+        });
+        if special != 0 {
             return self.record_debug(field, &value);
         }
         self.name(field);
@@ -81,15 +86,16 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.value(field, format_args!("{value}"));
+        self.number(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.value(field, format_args!("{value}"));
+        self.number(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.value(field, format_args!("{value:?}"));
+        self.name(field);
+        self.result = self.result.and(write!(self.line, "{value:?}"));
     }
 }
 
