@@ -9,13 +9,13 @@ use std::hint::black_box;
 use criterion::Criterion;
 use healthcare_backend::auth::cache::TokenCache;
 use healthcare_backend::auth::token::Keys;
-use healthcare_backend::config::Secret;
 use healthcare_backend::error::{Error, FieldError};
 use healthcare_backend::http::problem;
 use healthcare_backend::http::query::{Query, next_page};
 use healthcare_backend::models::input::read_new;
 use healthcare_backend::models::patient::FIELDS;
 use healthcare_backend::routes::Route;
+use healthcare_backend::secret::Secret;
 use hyper::header::HeaderValue;
 
 const PATIENT: &[u8] = br#"{"name":"Grace Hopper","age":36,"gender":"female","phone":"+1 555 0100",

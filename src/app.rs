@@ -12,10 +12,11 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::throttle::Turns;
 use crate::auth::token::Keys;
-use crate::config::{Config, MAX_TOKEN_TTL, Secret};
+use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{Address, Inserts, Lane, Pool, Sql};
 use crate::error::{Error, Result};
 use crate::models::rules::Value;
+use crate::secret::Secret;
 
 /// Database connections of what runs beside the requests.
 const BACKGROUND_CONNECTIONS: usize = 2;

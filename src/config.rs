@@ -22,12 +22,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::auth::throttle::{Throttle, TrustedProxies};
 use crate::db::Address;
 use crate::http::cors::Origins;
-
-/// The shortest key for HS256 (RFC 7518, section 3.2), in bytes.
-pub const MIN_SECRET_BYTES: usize = 32;
-
-/// Where `DATA_DIR` lies if it is not set, relative to the working directory.
-pub const DEFAULT_DATA_DIR: &str = "./data";
+use crate::secret::Secret;
 
 /// The longest life of an access token, in seconds.
 pub const MAX_TOKEN_TTL: u32 = 86_400;
@@ -125,22 +120,6 @@ pub enum Database {
     Url(Box<Address>),
     /// One of our own.
     Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
-}
-
-/// Bytes that are never printed.
-#[derive(Clone)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// None if there are fewer than [`MIN_SECRET_BYTES`].
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
-        let bytes = bytes.into();
-        (bytes.len() >= MIN_SECRET_BYTES).then_some(Self(bytes))
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 /// A setting that is wrong, named, in one line.

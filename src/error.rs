@@ -84,7 +84,7 @@ impl Error {
         Self::Internal { cause: cause.into() }
     }
 
-    /// Status and stable code, as the contract's table pairs them.
+    /// The status, and the stable code that clients may rely on.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),

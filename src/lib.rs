@@ -16,7 +16,7 @@
 //! - [`auth`] tells who is asking. Only a verified token makes a [`User`](auth::User), and every
 //!   handler of something private takes one.
 //! - [`handlers`] has one file a resource. Its [`mod`](handlers) is the table of contents: which
-//!   function answers which route and method. A handler reads the request, runs one statement and
+//!   function answers which route and method. A handler reads the request, asks the database and
 //!   writes the answer.
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
@@ -25,13 +25,14 @@
 //!   `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
-//! way to fail, with its code), [`json`] (how answers are written) and [`log`]. `src/main.rs` is the
-//! command line.
+//! way to fail, with its code), [`json`] (how answers are written), [`id`], [`secret`] and [`log`].
+//! `src/main.rs` is the command line.
 //!
 //! # What always holds
 //!
 //! - The owner is part of the SQL. What is not yours and what is not there are the same empty result.
-//! - A request is one statement, and so one transaction: it is done or not.
+//! - A change to a patient, doctor or mapping is one statement, and so one transaction: it is done or
+//!   not. Creations may share one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
 //! - No wait is without a timeout, and no input without a bound.
 //! - What a client sent, and what a row holds, is never logged: not in an error's cause either.
@@ -43,9 +44,11 @@ pub mod db;
 pub mod error;
 pub mod handlers;
 pub mod http;
+pub mod id;
 pub mod json;
 pub mod log;
 pub mod models;
 pub mod routes;
+pub mod secret;
 pub mod server;
 pub mod service;

@@ -21,7 +21,7 @@ use tracing::{Event, Metadata, Subscriber, subscriber};
 const GATHER: Duration = Duration::from_millis(2);
 /// Bytes that wait at most. Lines beyond are dropped: an output that nobody reads must not stop the
 /// service, nor fill its memory.
-const MOST_WAITING: usize = 16 << 20;
+const MAX_WAITING: usize = 16 << 20;
 /// Bytes of memory that are kept for the next lines.
 const KEPT: usize = 1 << 20;
 
@@ -114,7 +114,7 @@ impl Lines {
 
     fn append(&self, line: &str) {
         let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > MOST_WAITING {
+        if waiting.bytes.len() + line.len() > MAX_WAITING {
             waiting.dropped += 1;
             return;
         }
@@ -134,11 +134,10 @@ impl Lines {
             let (dropped, ended) = self.take(&mut bytes);
             // Without an output there is nobody to tell.
             let _ = output.write_all(&bytes);
-            if dropped > 0 {
-                let _ = writeln!(output, "{dropped} lines were dropped");
-            }
             let _ = output.flush();
-            if ended {
+            if dropped > 0 {
+                tracing::warn!(dropped, "lines of the log were dropped");
+            } else if ended {
                 return;
             }
             bytes.clear();
@@ -204,13 +203,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let lines = Lines::default();
-        let line = "x".repeat(MOST_WAITING / 2);
+        let line = "x".repeat(MAX_WAITING / 2);
         for _ in 0..5 {
             lines.append(&line);
         }
         let mut bytes = Vec::new();
         assert_eq!(lines.take(&mut bytes), (3, false));
-        assert_eq!(bytes.len(), MOST_WAITING);
+        assert_eq!(bytes.len(), MAX_WAITING);
         lines.append("next\n");
         lines.lock().ended = true;
         bytes.clear();

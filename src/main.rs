@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use healthcare_backend::app::{App, connections};
-use healthcare_backend::config::{Config, Database, Secret};
+use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::{Address, Sql, migrations};
 use healthcare_backend::log;
+use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
 
 /// Exit status for settings and arguments that are wrong.

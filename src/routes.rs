@@ -2,6 +2,8 @@
 
 use hyper::Method;
 
+use crate::id::parse_id;
+
 /// A path of the service, its id parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -95,7 +97,7 @@ impl Route {
     }
 
     pub fn allows(self, method: &Method) -> bool {
-        // By a single character: searching for two takes a hundredth of an answer from memory.
+        // At the comma alone: a split at a text of two takes 1% of a request to `/health/live`.
         self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
     }
 
@@ -115,14 +117,4 @@ impl Route {
             | Self::Mapping(_) => Access::User,
         }
     }
-}
-
-/// An id as paths and query parameters spell it: decimal digits of a positive 64-bit integer,
-/// without sign or leading zero.
-pub fn parse_id(text: &str) -> Option<i64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || text.starts_with('0') {
-        return None;
-    }
-    text.parse().ok()
 }

@@ -48,17 +48,18 @@ pub async fn serve(
         .collect::<Result<Vec<_>>>()?;
     let pool = app.background_pool()?;
     let background = async {
-        tokio::join!(
-            session::watch(&app.ended_sessions, &pool),
-            session::sweep(&app.ended_sessions, &pool)
-        )
+        let watching = session::watch(&app.ended_sessions, &pool);
+        let (never, _) = tokio::join!(watching, session::sweep(&app.ended_sessions, &pool));
+        never
     };
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
+            // In this order, so that connections that keep coming cannot put off the end.
             biased;
-            _ = &mut background => {}
+            () = &mut shutdown => break,
+            never = &mut background => match never {},
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &refusals),
                 Err(error) => {
@@ -66,7 +67,6 @@ pub async fn serve(
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
-            () = &mut shutdown => break,
         }
     }
     drop(listener);
@@ -94,8 +94,7 @@ fn hand_over(
     workers: &[WorkerThread],
     refusals: &Arc<Semaphore>,
 ) {
-    let open = |worker: &&WorkerThread| worker.connections.load(Ordering::Relaxed);
-    if workers.iter().map(|worker| open(&worker)).sum::<usize>() >= app.config.max_connections {
+    if workers.iter().map(WorkerThread::connections).sum::<usize>() >= app.config.max_connections {
         if app.config.tls.is_none()
             && let Ok(place) = Arc::clone(refusals).try_acquire_owned()
         {
@@ -107,11 +106,11 @@ fn hand_over(
         }
         return;
     }
-    let Some(worker) = workers.iter().min_by_key(open) else { return };
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.connections()) else { return };
     // A socket that has failed already is simply closed.
     if let Ok(socket) = socket.into_std() {
-        worker.connections.fetch_add(1, Ordering::Relaxed);
-        let _ = worker.sockets.send((socket, peer));
+        let open = Open::count(&worker.open);
+        let _ = worker.accepted.send(Accepted { socket, peer, open });
     }
 }
 
@@ -130,33 +129,40 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
 }
 
 /// A new connection, on its way to a runtime of its own, and whom it is with.
-type Accepted = (std::net::TcpStream, IpAddr);
+struct Accepted {
+    socket: std::net::TcpStream,
+    peer: IpAddr,
+    open: Open,
+}
 
 /// A worker as the acceptor sees it.
 struct WorkerThread {
-    sockets: UnboundedSender<Accepted>,
-    connections: Arc<AtomicUsize>,
+    accepted: UnboundedSender<Accepted>,
+    /// How many connections it has.
+    open: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
 
 impl WorkerThread {
     fn start(index: usize, app: Arc<App>, stop: CancellationToken) -> Result<Self> {
-        let (sockets, incoming) = unbounded_channel();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&connections);
+        let (accepted, incoming) = unbounded_channel();
         let failed = |error: io::Error| Error::internal(format!("a worker cannot start: {error}"));
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let worker = Arc::new(Worker::new(app)?);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(work(&worker, incoming, &count, &stop)))
+            .spawn(move || runtime.block_on(work(&worker, incoming, &stop)))
             .map_err(failed)?;
-        Ok(Self { sockets, connections, thread })
+        Ok(Self { accepted, open: Arc::default(), thread })
+    }
+
+    fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     fn join(self) {
-        drop(self.sockets);
+        drop(self.accepted);
         let _ = self.thread.join();
     }
 }
@@ -164,7 +170,6 @@ impl WorkerThread {
 async fn work(
     worker: &Arc<Worker>,
     mut incoming: UnboundedReceiver<Accepted>,
-    connections: &Arc<AtomicUsize>,
     stop: &CancellationToken,
 ) {
     loop {
@@ -172,8 +177,7 @@ async fn work(
             accepted = incoming.recv() => accepted,
             () = stop.cancelled() => None,
         };
-        let Some((socket, peer)) = accepted else { break };
-        let open = Open(Arc::clone(connections));
+        let Some(Accepted { socket, peer, open }) = accepted else { break };
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
@@ -192,6 +196,13 @@ async fn work(
 /// Counts a connection as long as it lives.
 struct Open(Arc<AtomicUsize>);
 
+impl Open {
+    fn count(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -205,8 +216,9 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::config::{Config, Secret};
+    use crate::config::Config;
     use crate::db::Address;
+    use crate::secret::Secret;
 
     #[tokio::test]
     async fn a_handler_that_panics_is_one_500_and_its_connection_lives_on() {

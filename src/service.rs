@@ -46,8 +46,9 @@ pub async fn call(
         let task = tasks.spawn(async move { respond(&worker, peer, record, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
+            Ok(Err(_)) => marked(problem::response(&Error::internal("a task ended"), &id), id),
             // The task goes on, and leaves its own line in the log.
-            _ => marked(problem::response(&too_slow(), &id), id),
+            Err(_) => marked(problem::response(&too_slow(), &id), id),
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -88,7 +89,8 @@ fn marked(mut response: Response, id: HeaderValue) -> Response {
     response
 }
 
-/// From the head of a request to its handler, in the order in which the contract has things checked.
+/// From the head of a request to its handler. Which of several mistakes is answered depends on the
+/// order here: the head as such, the path, the method, the token.
 async fn answer(
     worker: &Worker,
     peer: IpAddr,
@@ -156,7 +158,7 @@ impl Record {
         problem::response(error, &self.id)
     }
 
-    /// Leaves the line, and the id for the answer.
+    /// Logs the line and hands back the id.
     fn end(mut self, status: StatusCode) -> HeaderValue {
         self.ended = true;
         self.log(status.as_u16());
@@ -179,7 +181,7 @@ impl Drop for Record {
     }
 }
 
-/// A method of our own is whatever a client makes of it, and stays out of the log.
+/// A method that is not standard is text of the client's choosing, and stays out of the log.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

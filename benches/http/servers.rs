@@ -10,7 +10,8 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use healthcare_backend::app::App;
-use healthcare_backend::config::{Config, Secret};
+use healthcare_backend::config::Config;
+use healthcare_backend::secret::Secret;
 use healthcare_backend::server;
 use http_body_util::Full;
 use hyper::server::conn::http1;

@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Keeps these HMACs apart from anything else that the secret signs.
 const PURPOSE: &[u8] = b"healthcare-backend refresh token";

@@ -4,6 +4,7 @@
 //! The set is only trusted while the database has lately been asked for what others have ended.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -110,7 +111,7 @@ impl EndedSessions {
 }
 
 /// Keeps the set up to date for as long as it is polled.
-pub async fn watch(ended: &EndedSessions, pool: &Pool) {
+pub async fn watch(ended: &EndedSessions, pool: &Pool) -> Infallible {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // By the wall clock, which goes on while the machine sleeps.
@@ -132,7 +133,7 @@ pub async fn watch(ended: &EndedSessions, pool: &Pool) {
 }
 
 /// Removes what no longer matters, here and in the database, for as long as it is polled.
-pub async fn sweep(ended: &EndedSessions, pool: &Pool) {
+pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

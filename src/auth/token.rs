@@ -11,9 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Secret;
 use crate::error::{Error, Result};
-use crate::routes::parse_id;
+use crate::id::parse_id;
+use crate::secret::Secret;
 
 const ISSUER: &str = "healthcare-backend";
 const AUDIENCE: &str = "healthcare-api";

@@ -8,10 +8,11 @@ use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{ConfigError, Secret, wrong};
+use super::{ConfigError, wrong};
 use crate::auth::throttle::TrustedProxies;
 use crate::db::Address;
 use crate::http::cors::Origins;
+use crate::secret::Secret;
 
 pub fn database_url(url: &str, roots: Option<&str>) -> Result<Address, ConfigError> {
     Address::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// When PostgreSQL itself gives up a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A value for a statement's `$1`, `$2`, ...
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// Makes connections and tells which are still good.
@@ -113,10 +114,9 @@ pub fn bounded(address: &Address) -> Address {
     let config = &mut address.config;
     // One plan for all values. Left to itself, PostgreSQL plans a list anew for every page, because its
     // optional filters look cheaper for known values; it alone reads 1.16 times as many pages without.
-    // Such a plan lasts until the table is next analysed. So without sequential scans, which would be
-    // kept from when a table was empty, and without bitmaps: PostgreSQL guesses that the filters leave
-    // almost nothing, and would collect and sort all of a user's rows for every page instead of reading
-    // the key in order.
+    // Such a plan lasts until the table is next analysed, so two ways are switched off. A sequential
+    // scan, chosen while the table was empty, would stay. A bitmap scan would collect and sort all of a
+    // user's rows for every page, because PostgreSQL guesses that the filters leave almost nothing.
     let options = format!(
         "{} -c statement_timeout={} -c timezone=UTC -c jit=off \
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",

@@ -18,7 +18,7 @@ use super::{Pool, Sql};
 use crate::error::{Error, Result};
 
 /// Rows in one statement at most.
-const MOST: usize = 64;
+const MAX_ROWS: usize = 64;
 /// How long a row waits for the statement under way. It may be waiting for a lock that concerns a row
 /// of another user only.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ pub struct Inserts<V> {
 
 impl<V: ToSql + Sync> Inserts<V> {
     pub fn new(pool: Pool, one: Sql, many: Sql) -> Self {
-        Self { pool, one, many, merger: Merger::new(MOST, Some(PATIENCE)) }
+        Self { pool, one, many, merger: Merger::new(MAX_ROWS, Some(PATIENCE)) }
     }
 
     /// Inserts a row and returns what the statement does.
@@ -61,7 +61,7 @@ impl<V: ToSql + Sync> Inserts<V> {
             Err(error @ (Error::DatabaseUnavailable { .. } | Error::Overloaded { .. })) => {
                 vec![Err(error); rows.len()]
             }
-            // One of them is wrong, and none is there; which it was, each is told alone.
+            // One is refused, so none was inserted. Each is sent alone and gets its own answer.
             Err(_) => join_all(rows.iter().map(|row| self.insert_one(row))).await,
         }
     }

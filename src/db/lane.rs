@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Patients that one statement looks up at most.
-const MOST_LOOKUPS: usize = 256;
+const MAX_LOOKUPS: usize = 256;
 
-/// A user and the id of one of his patients.
+/// The owner and the id that a patient is looked up by.
 type PatientKey = (i64, i64);
 
 /// Made with the manager of a worker's pool, and so with its limits.
@@ -42,7 +42,7 @@ impl Lane {
             pool,
             current: Mutex::default(),
             making: tokio::sync::Mutex::default(),
-            patients: Merger::new(MOST_LOOKUPS, None),
+            patients: Merger::new(MAX_LOOKUPS, None),
         }
     }
 

@@ -40,7 +40,7 @@ impl Pool {
 
     /// All rows of a statement.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
-        let running = Running::on(self.get().await?);
+        let running = InUse::on(self.get().await?);
         let connection = running.connection()?;
         let query = connection.client().query(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
@@ -49,7 +49,7 @@ impl Pool {
 
     /// The only row of a statement, if there is one.
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
-        let running = Running::on(self.get().await?);
+        let running = InUse::on(self.get().await?);
         let connection = running.connection()?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
@@ -58,7 +58,7 @@ impl Pool {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
-        let running = Running::on(self.get().await?);
+        let running = InUse::on(self.get().await?);
         let result =
             timeout(RESPONSE_TIMEOUT, running.connection()?.client().simple_query("")).await;
         match result {
@@ -97,7 +97,7 @@ impl Pool {
     fn finish<T>(
         &self,
         sql: Sql,
-        running: Running,
+        running: InUse,
         result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T> {
         let Ok(result) = result else {
@@ -130,9 +130,9 @@ fn cannot_connect(error: PoolError<tokio_postgres::Error>) -> Error {
 
 /// A connection with a statement under way. If its request goes away first, the statement runs to
 /// its end before anybody else gets the connection: they would wait behind it.
-struct Running(Option<Object<Manager>>);
+struct InUse(Option<Object<Manager>>);
 
-impl Running {
+impl InUse {
     fn on(object: Object<Manager>) -> Self {
         Self(Some(object))
     }
@@ -154,7 +154,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for InUse {
     fn drop(&mut self) {
         let Some(object) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

@@ -122,7 +122,7 @@ impl WriteJson for Timestamp {
 }
 
 impl<'r> FromSql<'r> for Timestamp {
-    /// Without the calendar arithmetic of jiff's own, which is not free twice a row.
+    /// jiff's own does calendar arithmetic, which is noticeable at two timestamps a row.
     fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         let microseconds = i64::from_be_bytes(raw.try_into()?).saturating_add(EPOCH);
         Ok(Self(jiff::Timestamp::from_microsecond(microseconds)?))

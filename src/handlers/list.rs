@@ -63,7 +63,9 @@ pub async fn respond(
 ) -> Result<Response> {
     let wanted = page.limit.unwrap_or(FIRST_ROWS).min(FIRST_ROWS);
     let rows = list.fetch_first(worker, page.after, wanted + 1).await?;
-    if let (true, Some(missing)) = (rows.is_empty(), missing) {
+    if rows.is_empty()
+        && let Some(missing) = missing
+    {
         return Err(missing);
     }
     let shown = rows.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
@@ -180,7 +182,8 @@ impl Rest {
         }
         let (mut bytes, count, passed_end) = rest.fetch().await.inspect_err(|error| {
             let cause = error.cause().unwrap_or_default();
-            tracing::error!(code = error.status_and_code().1, cause, "a list broke off");
+            let (code, list) = (error.status_and_code().1, rest.list.sql.file());
+            tracing::error!(code, cause, list, "a list broke off");
         })?;
         rest.left = rest.left.saturating_sub(count);
         let finished =

@@ -23,10 +23,10 @@ use crate::routes::Route;
 
 /// A handler at work. Each has a box of its own size: one future for all would be as large as the
 /// largest, and be copied for every request.
-type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>>;
+type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>>;
 
 /// Routes that need no token.
-pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> Answering<'_> {
+pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> HandlerFuture<'_> {
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
@@ -46,7 +46,7 @@ pub fn private(
     user: User,
     peer: IpAddr,
     request: Request,
-) -> Answering<'_> {
+) -> HandlerFuture<'_> {
     match (route, read_method(&request)) {
         (Route::Logout, Method::POST) => Box::pin(auth::logout(worker, user, request)),
         (Route::Password, Method::PUT) => {

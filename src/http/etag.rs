@@ -53,7 +53,7 @@ impl Tags {
 }
 
 fn version(tag: &str) -> Option<i64> {
-    crate::routes::parse_id(tag.strip_prefix('"')?.strip_suffix('"')?)
+    crate::id::parse_id(tag.strip_prefix('"')?.strip_suffix('"')?)
 }
 
 #[cfg(test)]

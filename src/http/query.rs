@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, FieldError, Result};
-use crate::routes::parse_id;
+use crate::id::parse_id;
 
 /// The longest page, in rows.
 pub const MAX_LIMIT: i64 = 1000;

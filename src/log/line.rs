@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use crate::json::MICROSECONDS;
+use crate::json::RFC_3339;
 
 thread_local! {
     /// Memory for the next line, so that not each has to ask for its own.
@@ -21,7 +21,7 @@ const KEPT: usize = 1 << 10;
 pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
     let mut fields = Fields { line: LINE.take() };
     // A String takes whatever is printed.
-    let _ = MICROSECONDS.print_timestamp(&Timestamp::now(), &mut fields.line);
+    let _ = RFC_3339.print_timestamp(&Timestamp::now(), &mut fields.line);
     fields.line.push_str(level(*event.metadata().level()));
     event.record(&mut fields);
     fields.line.push('\n');
@@ -31,7 +31,7 @@ pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
     LINE.set(fields.line);
 }
 
-/// As wide as the longest.
+/// The level's name, as wide as the longest.
 fn level(level: Level) -> &'static str {
     match level {
         Level::ERROR => " ERROR",

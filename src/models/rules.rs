@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::json::{self, Flaw};
-use crate::routes::parse_id;
+use crate::id::parse_id;
 
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
 const MAX_EMAIL: usize = 254;

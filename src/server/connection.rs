@@ -22,6 +22,7 @@ use crate::app::Worker;
 use crate::http::response::{Body, Failed};
 use crate::service;
 
+/// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// hyper's buffer for the head of a request, in bytes: a target that is too long still fits, so that
 /// it gets its proper answer.

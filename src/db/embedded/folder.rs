@@ -13,11 +13,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::programs::{User, unprivileged_user};
-use crate::config::{DEFAULT_DATA_DIR, MIN_SECRET_BYTES, Secret};
 use crate::db::migrations::SetupError;
+use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 /// Where root keeps the data if the user postgres cannot enter the default folder.
 const SYSTEM_DATA_DIR: &str = "/var/lib/healthcare-backend";
+
+/// Where `DATA_DIR` lies if it is not set, relative to the working directory.
+const DEFAULT_DATA_DIR: &str = "./data";
 
 /// A folder that exists and that PostgreSQL can enter.
 #[derive(Debug, Clone)]

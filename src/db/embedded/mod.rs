@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::Address;
 use super::migrations::{SetupError, connect};
-use crate::config::Secret;
+use crate::secret::Secret;
 use cluster::Cluster;
 use folder::{Folder, Lock};
 use programs::Programs;

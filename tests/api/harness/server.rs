@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use healthcare_backend::app::App;
-use healthcare_backend::config::{Config, Secret};
+use healthcare_backend::config::Config;
 use healthcare_backend::db::Address;
+use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
 use serde_json::json;
 use tokio::net::TcpListener;
