@@ -27,6 +27,7 @@ migrations! {
     "V4__mappings",
     "V5__sessions",
     "V6__logins",
+    "V7__owners",
 }
 
 /// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.
