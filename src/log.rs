@@ -179,6 +179,11 @@ mod tests {
             let nobody: Option<i64> = None;
             tracing::warn!(id, route = "/api/patients/{id}", status = 200_u16, nobody, "request");
         });
+        let two_lines = logged(LevelFilter::INFO, || {
+            let detail = "a\nb";
+            tracing::warn!(%detail, "{detail}");
+        });
+        assert!(two_lines.ends_with("  WARN a b detail=a b\n"), "{two_lines}");
         let (time, rest) = line.split_at("2026-11-22T20:56:26.179512Z".len());
         assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
         assert_eq!(

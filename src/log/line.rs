@@ -1,7 +1,7 @@
 //! A line of the log: time, level, message, fields. It reads as tracing-subscriber's do.
 
 use std::cell::Cell;
-use std::fmt::{Debug, Write};
+use std::fmt::{self, Debug, Write};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -19,7 +19,8 @@ const KEPT: usize = 1 << 10;
 
 /// Hands over the line of an event, with its end.
 pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
-    let mut fields = Fields { line: LINE.take() };
+    // A thread that ends has none any more.
+    let mut fields = Fields { line: LINE.try_with(Cell::take).unwrap_or_default() };
     // A String takes whatever is printed.
     let _ = RFC_3339.print_timestamp(&Timestamp::now(), &mut fields.line);
     fields.line.push_str(level(*event.metadata().level()));
@@ -28,7 +29,7 @@ pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
     output(&fields.line);
     fields.line.clear();
     fields.line.shrink_to(KEPT);
-    LINE.set(fields.line);
+    let _ = LINE.try_with(|line| line.set(fields.line));
 }
 
 /// The level's name, as wide as the longest.
@@ -39,6 +40,16 @@ fn level(level: Level) -> &'static str {
         Level::INFO => "  INFO",
         Level::DEBUG => " DEBUG",
         Level::TRACE => " TRACE",
+    }
+}
+
+/// Writes control characters as spaces.
+struct OneLine<'a>(&'a mut String);
+
+impl Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        Ok(())
     }
 }
 
@@ -85,7 +96,7 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.name(field);
-        // If a value cannot be shown, the rest of the line still can.
-        let _ = write!(self.line, "{value:?}");
+        // If a value cannot be shown, the rest of the line still can. What libraries say may have lines.
+        let _ = write!(OneLine(&mut self.line), "{value:?}");
     }
 }
