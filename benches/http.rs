@@ -25,7 +25,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use futures_util::future::join_all;
 use healthcare_backend::app::App;
 use servers::Server;
-use stage::{EACH, PATIENT, PATIENTS, Stage};
+use stage::{EACH, PATIENT, PATIENTS, Stage, session_id};
 
 const CONNECTIONS: [u32; 2] = [1, 64];
 
@@ -90,9 +90,9 @@ struct Requests {
 
 impl Requests {
     fn new(app: &App) -> Self {
-        // A user's session has the user's id.
         let users = 1..=PATIENTS / EACH;
-        let tokens: Vec<String> = users.map(|user| app.keys.sign(user, user).unwrap()).collect();
+        let token = |user| app.keys.sign(user, session_id(user), u64::MAX).unwrap().token;
+        let tokens: Vec<String> = users.map(token).collect();
         let for_each = |target: &str, from: i64, to: i64| {
             let mut requests = Vec::new();
             for id in from..to {

@@ -1,5 +1,6 @@
 //! How the service calls each of its statements, with values that meet the rows of the stage.
 
+use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
 use healthcare_backend::db::Sql;
 use healthcare_backend::models::input::{Field, read_new};
@@ -7,7 +8,7 @@ use healthcare_backend::models::{doctor, patient};
 use serde_json::json;
 use tokio_postgres::types::{Json, ToSql};
 
-use crate::stage::{ACCOUNTS, DOCTORS, EACH, PATIENT, PATIENTS};
+use crate::stage::{ACCOUNTS, DOCTORS, EACH, PATIENT, PATIENTS, session_id};
 
 const DOCTOR: &[u8] = br#"{"name":"Gregory House","specialization":"Nephrology",
     "email":"house@example.com","phone":"+1 555 0101","years_of_experience":20,
@@ -62,21 +63,21 @@ pub fn call(sql: Sql, number: i64) -> Call {
     match sql {
         Sql::UsersCreate => {
             let email = format!("new{number}@example.com");
-            write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING])
+            write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING, new_session()])
         }
         Sql::UsersGet => lane(1, parameters![account]),
         Sql::UsersLogin => pool(1, parameters![email]),
         Sql::UsersSetRole => write(parameters![email, "user"]),
         Sql::UsersPassword => pool(1, parameters![account]),
         Sql::UsersRehash => write(parameters![account, HASH, HASH]),
-        Sql::UsersChangePassword => write(parameters![account, HASH, HASH, account]),
+        Sql::UsersChangePassword => write(parameters![account, HASH, HASH, session_id(account)]),
 
-        Sql::SessionsCreate => write(parameters![account, HASH, IDLE, LASTING]),
-        Sql::SessionsRefresh => write(parameters![number, 0, GRACE, IDLE]),
-        Sql::SessionsEnd => write(parameters![number, SUPPLIED_TO]),
-        Sql::SessionsIsLive => pool(1, parameters![account, account]),
+        Sql::SessionsCreate => write(parameters![account, HASH, IDLE, LASTING, new_session()]),
+        Sql::SessionsRefresh => write(parameters![session_id(number), SUPPLIED_TO, 0, GRACE, IDLE]),
+        Sql::SessionsEnd => write(parameters![session_id(number), SUPPLIED_TO]),
+        Sql::SessionsIsLive => lane(1, parameters![session_id(account), account]),
         // These find nothing, as they mostly do.
-        Sql::SessionsEndOthers => pool(0, parameters![account, account]),
+        Sql::SessionsEndOthers => pool(0, parameters![account, session_id(account)]),
         Sql::SessionsEnded => pool(0, parameters![10]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
@@ -121,9 +122,17 @@ pub fn call(sql: Sql, number: i64) -> Call {
 pub fn supply(sql: Sql) -> Option<&'static str> {
     Some(match sql {
         Sql::SessionsRefresh | Sql::SessionsEnd => {
-            "INSERT INTO sessions (user_id, expires_at, idle_until)
-             SELECT 1, now() + interval '30 days', now() + interval '7 days'
-             FROM generate_series(1, $1::bigint)
+            // The number of a session is its row's id, which the sessions of the stage have had too.
+            "WITH new AS (
+                 SELECT nextval(pg_get_serial_sequence('sessions', 'id')) AS id
+                 FROM generate_series(1, $1::bigint)
+             )
+             INSERT INTO sessions (id, sid, user_id, expires_at, idle_until)
+             OVERRIDING SYSTEM VALUE
+             SELECT
+                 id, lpad(to_hex(id), 32, '0')::uuid, 1, now() + interval '30 days',
+                 now() + interval '7 days'
+             FROM new
              RETURNING id"
         }
         Sql::PatientsDelete | Sql::MappingsCreate => {
@@ -148,6 +157,10 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+fn new_session() -> SessionId {
+    SessionId::random().unwrap()
 }
 
 fn lane(rows: usize, parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {

@@ -229,6 +229,9 @@ class Stage:
         run([self.bin / "createdb", *self.connection(data)])
         environment = {"DATABASE_URL": self.database_url(data), "JWT_SECRET": self.secret}
         run([self.program, "migrate"], cwd=self.folder, env=environment)
+        # The service draws the ids of users at random. The SQL counts on users 1, 2, ... .
+        ids = "CREATE SEQUENCE ids; ALTER TABLE users ALTER COLUMN id SET DEFAULT nextval('ids')"
+        run([self.bin / "psql", "-q", "-X", "-c", ids, *self.connection(data)])
         registrar = self.start([self.program], data, BCRYPT_COST="4", TOKEN_TTL_SECONDS="86400")
         registrar.wait_until_it_listens()
         client = http.client.HTTPConnection(registrar.address)
@@ -287,7 +290,6 @@ def register(client: http.client.HTTPConnection, number: int) -> str:
     client.request("POST", "/api/auth/register", json.dumps(user), headers)
     answer = client.getresponse()
     session = json.load(answer)
-    # The SQL counts on users 1, 2, ... .
     if answer.status != 201 or session["user"]["id"] != number:
         raise SystemExit(f"registering failed: {session}")
     return session["token"]

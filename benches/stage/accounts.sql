@@ -1,11 +1,11 @@
--- `accounts` users, the first of whom get the patients of benches/load/fill.sql. Each has one session, with
--- the id of its user, has failed to log in three times and has logged in from one address.
-INSERT INTO users (name, email, password_hash)
-SELECT 'User ' || n, 'user' || n || '@example.com', repeat('x', 60)
+-- `accounts` users, the first of whom get the patients of benches/load/fill.sql. Each has one session,
+-- whose sid is the number of its user, has failed to log in three times and has logged in from one address.
+INSERT INTO users (id, name, email, password_hash)
+SELECT n, 'User ' || n, 'user' || n || '@example.com', repeat('x', 60)
 FROM generate_series(1, :accounts) AS n;
 
-INSERT INTO sessions (user_id, expires_at, idle_until)
-SELECT id, now() + interval '30 days', now() + interval '7 days'
+INSERT INTO sessions (sid, user_id, expires_at, idle_until)
+SELECT lpad(to_hex(id), 32, '0')::uuid, id, now() + interval '30 days', now() + interval '7 days'
 FROM users
 ORDER BY id;
 

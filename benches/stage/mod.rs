@@ -8,13 +8,14 @@ use std::time::Duration;
 use std::{env, fs, panic, thread};
 
 use criterion::Criterion;
+use healthcare_backend::auth::SessionId;
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::migrations::{self, SetupError};
 use healthcare_backend::db::{Address, embedded};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The ids of users go from 1 to this, as do those of their sessions.
+/// The ids of users go from 1 to this, as do those of their sessions ([`session_id`]).
 pub const ACCOUNTS: i64 = 100;
 /// The ids of patients go from 1 to this.
 pub const PATIENTS: i64 = 1000;
@@ -33,6 +34,11 @@ const CONNECTIONS: usize = 50;
 
 const EMPTY: &str = "TRUNCATE users, sessions, login_failures, login_addresses, patients, doctors, \
                      mappings RESTART IDENTITY;\n";
+
+/// The session with this number.
+pub fn session_id(number: i64) -> SessionId {
+    SessionId::from_bytes(i128::from(number).to_be_bytes())
+}
 
 /// Short runs, because there are many; the command line may say otherwise.
 pub fn criterion() -> Criterion {

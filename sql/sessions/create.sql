@@ -1,4 +1,4 @@
--- Begins a session of $4 seconds at most and $3 seconds without use, if the user's hash is still $2.
+-- Begins the session $5, of $4 seconds at most and $3 seconds without use, if the user's hash is still $2.
 -- The lock makes a change of the password wait, which then sees and ends the session.
 -- Index: users_pkey.
 WITH confirmed AS MATERIALIZED (
@@ -7,10 +7,11 @@ WITH confirmed AS MATERIALIZED (
     WHERE id = $1 AND password_hash = $2
     FOR SHARE
 )
-INSERT INTO sessions (user_id, expires_at, idle_until)
+INSERT INTO sessions (sid, user_id, expires_at, idle_until)
 SELECT
+    $5,
     id,
     now() + make_interval(secs => $4::integer),
     now() + make_interval(secs => least($3::integer, $4::integer))
 FROM confirmed
-RETURNING id
+RETURNING extract(epoch FROM idle_until - now())::integer AS seconds_left

@@ -1,22 +1,23 @@
--- Exchanges the refresh token of generation $2 of the session $1. No row: no such session.
--- 'rotate': the token was the newest, and its session is good for another $4 seconds of idleness.
--- 'repeat': it was exchanged less than $3 seconds ago, and has the same successor as then.
+-- Exchanges the refresh token of generation $3 of the session $1 of the user $2. No row: no such session.
+-- 'rotate': the token was the newest, and its session is good for another $5 seconds of idleness.
+-- 'repeat': it was exchanged less than $4 seconds ago, and has the same successor as then.
 -- 'reuse': it was exchanged before that, so somebody has stolen it; the session ends.
--- 'over': the session has ended or expired. Index: sessions_pkey, users_pkey.
+-- 'over': the session has ended or expired. The seconds left are counted from the statement's start.
+-- Index: sessions_sid_key, sessions_pkey, users_pkey.
 WITH seen AS MATERIALIZED (
     SELECT id, user_id, generation, rotations, idle_until, ended_at
     FROM sessions
-    WHERE id = $1
+    WHERE sid = $1 AND user_id = $2
     FOR NO KEY UPDATE
 ), judged AS MATERIALIZED (
     SELECT
-        id, user_id,
+        id, user_id, idle_until,
         CASE
             WHEN ended_at IS NOT NULL OR idle_until <= clock_timestamp() THEN 'over'
-            WHEN generation = $2 THEN 'rotate'
+            WHEN generation = $3 THEN 'rotate'
             -- The last of the rotations made this generation, the one before it the generation before.
-            WHEN rotations[cardinality(rotations) - (generation - $2) + 1]
-                > clock_timestamp() - make_interval(secs => $3::integer) THEN 'repeat'
+            WHEN rotations[cardinality(rotations) - (generation - $3) + 1]
+                > clock_timestamp() - make_interval(secs => $4::integer) THEN 'repeat'
             ELSE 'reuse'
         END AS verdict
     FROM seen
@@ -27,7 +28,7 @@ WITH seen AS MATERIALIZED (
             CASE judged.verdict WHEN 'rotate' THEN s.generation + 1 ELSE s.generation END,
             CASE judged.verdict WHEN 'rotate' THEN recent.rotations ELSE s.rotations END,
             CASE judged.verdict
-                WHEN 'rotate' THEN least(s.expires_at, now() + make_interval(secs => $4::integer))
+                WHEN 'rotate' THEN least(s.expires_at, now() + make_interval(secs => $5::integer))
                 ELSE s.idle_until
             END,
             CASE judged.verdict WHEN 'reuse' THEN clock_timestamp() ELSE s.ended_at END
@@ -36,7 +37,7 @@ WITH seen AS MATERIALIZED (
             FROM (
                 SELECT at
                 FROM unnest(s.rotations || clock_timestamp()) AS at
-                WHERE at > clock_timestamp() - make_interval(secs => $3::integer)
+                WHERE at > clock_timestamp() - make_interval(secs => $4::integer)
                 ORDER BY at DESC
                 LIMIT 100
             ) AS latest
@@ -44,8 +45,12 @@ WITH seen AS MATERIALIZED (
     )
     FROM judged
     WHERE s.id = judged.id AND judged.verdict IN ('rotate', 'reuse')
-    RETURNING s.id
+    RETURNING s.idle_until
 )
-SELECT u.id, u.name, u.email, u.role, u.created_at, judged.verdict
+SELECT
+    u.id, u.name, u.email, u.role, u.created_at, judged.verdict,
+    floor(extract(epoch FROM coalesce(changed.idle_until, judged.idle_until) - now()))::integer
+        AS seconds_left
 FROM judged
 JOIN users AS u ON u.id = judged.user_id
+LEFT JOIN changed ON true

@@ -1,5 +1,6 @@
--- Replaces the hash $2 of the user $1 and ends the user's sessions but $4, whose ids it returns in
--- one row. No row: the hash has changed meanwhile. Index: users_pkey, sessions_user_id_idx.
+-- Replaces the hash $2 of the user $1 by $3 and ends the user's sessions but $4, also those that an older
+-- program has begun, which have no sid. One row with the sids of those that ended; no row: the hash has
+-- changed meanwhile. Index: users_pkey, sessions_user_id_idx.
 WITH changed AS (
     UPDATE users
     SET password_hash = $3
@@ -9,8 +10,8 @@ WITH changed AS (
     UPDATE sessions AS s
     SET ended_at = clock_timestamp()
     FROM changed
-    WHERE s.user_id = changed.id AND s.id <> $4 AND s.ended_at IS NULL
-    RETURNING s.id
+    WHERE s.user_id = changed.id AND s.sid IS DISTINCT FROM $4 AND s.ended_at IS NULL
+    RETURNING s.sid
 )
-SELECT ARRAY(SELECT id FROM ended) AS ended
+SELECT ARRAY(SELECT sid FROM ended WHERE sid IS NOT NULL) AS ended
 FROM changed

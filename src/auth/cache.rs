@@ -42,13 +42,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::auth::SessionId;
     use crate::secret::Secret;
 
     #[test]
     fn a_token_that_expires_is_not_good_because_it_was() {
         let keys = Keys::new(&Secret::new("s".repeat(32)).unwrap(), None, 3600).unwrap();
         let cache = TokenCache::default();
-        let token = keys.sign(1, 2).unwrap();
+        let token = keys.sign(1, SessionId::random().unwrap(), u64::MAX).unwrap().token;
         let verified = cache.verify(&keys, &token).unwrap();
         assert_eq!(cache.verify(&keys, &token), Some(verified));
         cache.lock().get_mut(token.as_str()).unwrap().expires_at = unix_seconds();

@@ -1,12 +1,15 @@
 //! The door: a request's `Authorization` header becomes a [`User`], or the request ends here.
 
+use std::time::Instant;
+
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
+use super::SessionId;
 use super::cache::TokenCache;
 use super::session::{EndedSessions, Standing};
 use super::token::{Keys, Verified};
 use crate::db::connection::Parameter;
-use crate::db::{Pool, Sql};
+use crate::db::{Lane, Sql};
 use crate::error::{Error, Result};
 
 /// Somebody whose token was verified and whose session has not ended. Nothing else can make one, so
@@ -18,12 +21,13 @@ pub struct User {
 
 impl User {
     /// Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case). The
-    /// database is only asked when this instance cannot know whether the session has ended.
+    /// database is only asked when this instance cannot know whether the session is there and has not
+    /// ended: when it is first used here, and every few seconds.
     pub async fn authenticate(
         keys: &Keys,
         cache: &TokenCache,
         ended: &EndedSessions,
-        pool: &Pool,
+        lane: &Lane,
         headers: &HeaderMap,
     ) -> Result<Self> {
         let value = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
@@ -34,15 +38,20 @@ impl User {
             return Err(Error::Unauthorized);
         }
         let verified = cache.verify(keys, token).ok_or(Error::InvalidToken)?;
-        let live = match ended.standing(verified.session_id) {
+        let live = match ended.standing(verified.session_id, verified.user_id) {
             Standing::Live => true,
             Standing::Ended => false,
             Standing::Unknown => {
+                let asked = Instant::now();
                 let Verified { user_id, session_id, .. } = &verified;
                 let parameters: [Parameter<'_>; 2] = [session_id, user_id];
                 // In a box, because it is rare, and would make every request's future larger.
-                let found = Box::pin(pool.query_opt(Sql::SessionsIsLive, &parameters));
-                found.await?.is_some()
+                let found = Box::pin(lane.query_opt(Sql::SessionsIsLive, &parameters));
+                let found = found.await?.is_some();
+                if found {
+                    ended.found(*session_id, *user_id, asked);
+                }
+                found
             }
         };
         if live { Ok(Self { verified }) } else { Err(Error::InvalidToken) }
@@ -52,7 +61,7 @@ impl User {
         self.verified.user_id
     }
 
-    pub fn session_id(self) -> i64 {
+    pub fn session_id(self) -> SessionId {
         self.verified.session_id
     }
 }

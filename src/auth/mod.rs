@@ -7,7 +7,9 @@ pub mod hash;
 pub mod password;
 pub mod refresh;
 pub mod session;
+pub mod session_id;
 pub mod throttle;
 pub mod token;
 
 pub use guard::User;
+pub use session_id::SessionId;

@@ -1,22 +1,25 @@
-//! Refresh tokens: opaque to clients, an HMAC of session and generation, so that nothing secret is
+//! Refresh tokens: opaque to clients, an HMAC of session, user and generation, so that nothing secret is
 //! stored and a token always has the same successor (RFC 9700, section 4.14.2).
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::SessionId;
 use crate::secret::Secret;
 
-/// Keeps these HMACs apart from anything else that the secret signs.
-const PURPOSE: &[u8] = b"healthcare-backend refresh token";
+/// Keeps these HMACs apart from anything else that the secret signs, and from those of the numbers that
+/// sessions had before they had random ids.
+const PURPOSE: &[u8] = b"healthcare-backend refresh token of a session with a random id";
 
-/// Id and generation, then the HMAC.
-const MESSAGE_BYTES: usize = 12;
+/// Session, user and generation; then comes the HMAC.
+const MESSAGE_BYTES: usize = SessionId::BYTES + 8 + 4;
 
-/// Which exchange of which session a token stands for.
+/// Which exchange of which session of whom a token stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation {
-    pub session_id: i64,
+    pub session_id: SessionId,
+    pub user_id: i64,
     pub number: i32,
 }
 
@@ -37,7 +40,8 @@ impl RefreshKeys {
 
     pub fn token(&self, generation: Generation) -> String {
         let mut token = Vec::with_capacity(MESSAGE_BYTES + 32);
-        token.extend(generation.session_id.to_be_bytes());
+        token.extend(generation.session_id.to_bytes());
+        token.extend(generation.user_id.to_be_bytes());
         token.extend(generation.number.to_be_bytes());
         if let Some(key) = self.keys.first() {
             token.extend(hmac::sign(key, &token).as_ref());
@@ -52,9 +56,11 @@ impl RefreshKeys {
         if !self.keys.iter().any(|key| hmac::verify(key, message, tag).is_ok()) {
             return None;
         }
-        let (session, number) = message.split_at_checked(8)?;
+        let (session, rest) = message.split_at_checked(SessionId::BYTES)?;
+        let (user, number) = rest.split_at_checked(8)?;
         Some(Generation {
-            session_id: i64::from_be_bytes(session.try_into().ok()?),
+            session_id: SessionId::from_bytes(session.try_into().ok()?),
+            user_id: i64::from_be_bytes(user.try_into().ok()?),
             number: i32::from_be_bytes(number.try_into().ok()?),
         })
     }
@@ -62,8 +68,8 @@ impl RefreshKeys {
 
 impl Generation {
     /// The first of a session.
-    pub fn first(session_id: i64) -> Self {
-        Self { session_id, number: 0 }
+    pub fn first(session_id: SessionId, user_id: i64) -> Self {
+        Self { session_id, user_id, number: 0 }
     }
 
     #[must_use]
@@ -84,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_token_is_known_by_its_own_key_and_the_one_after_it() {
-        let generation = Generation { session_id: 7, number: 3 };
+        let session_id = SessionId::random().unwrap();
+        let generation = Generation { session_id, user_id: 7, number: 3 };
         let old = RefreshKeys::new(&secret("a"), None);
         let token = old.token(generation);
         assert_eq!(old.verify(&token), Some(generation));
@@ -98,7 +105,7 @@ mod tests {
     #[test]
     fn a_token_that_was_changed_anywhere_is_not_known() {
         let keys = RefreshKeys::new(&secret("a"), None);
-        let token = keys.token(Generation::first(1));
+        let token = keys.token(Generation::first(SessionId::random().unwrap(), 1));
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };

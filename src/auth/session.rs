@@ -1,7 +1,9 @@
 //! Sessions that have ended, known without asking the database: what ends here is known at once, what
 //! ends on another instance within a second.
 //!
-//! The set is only trusted while the database has lately been asked for what others have ended.
+//! The set is only trusted while the database has lately been asked for what others have ended. It tells
+//! nothing of a session that the database has forgotten, because it was put back to an earlier moment or
+//! rows were deleted; so the database is asked for each session that is used, every few seconds.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::SessionId;
 use super::throttle::WINDOW_SECONDS;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
@@ -26,6 +29,10 @@ const TRUSTED_FOR: Duration = Duration::from_secs(2);
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
 /// After such a silence everything that still matters is asked for again.
 const FORGETFUL_AFTER: Duration = Duration::from_secs(5);
+/// How long a session that was found in the database is taken to be there.
+const FOUND_FOR: Duration = Duration::from_secs(10);
+/// Sessions that are taken to be there at most, which is some 3 MiB; with one more all are asked for anew.
+const MAX_FOUND: usize = 50_000;
 /// How often what is long over is removed, here and in the database.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -40,8 +47,7 @@ pub enum Standing {
 
 /// The sessions whose tokens may not have expired but are no longer good.
 pub struct EndedSessions {
-    /// When each was noted.
-    ended: RwLock<HashMap<i64, Instant>>,
+    noted: RwLock<Noted>,
     /// As long as a token can live, and a little.
     keep: Duration,
     started: Instant,
@@ -49,33 +55,54 @@ pub struct EndedSessions {
     trusted_until: AtomicU64,
 }
 
+/// What is known of sessions, and since when.
+#[derive(Default)]
+struct Noted {
+    ended: HashMap<SessionId, Instant>,
+    /// When the database was asked for each that it has, with its user.
+    found: HashMap<(SessionId, i64), Instant>,
+}
+
 impl EndedSessions {
     pub fn new(token_ttl_seconds: u32) -> Self {
         Self {
-            ended: RwLock::default(),
+            noted: RwLock::default(),
             keep: Duration::from_secs(u64::from(token_ttl_seconds) + 60),
             started: Instant::now(),
             trusted_until: AtomicU64::new(0),
         }
     }
 
-    pub fn standing(&self, session_id: i64) -> Standing {
-        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
-        if ended.contains_key(&session_id) {
-            Standing::Ended
-        } else if self.milliseconds(Instant::now()) < self.trusted_until.load(Ordering::Acquire) {
+    pub fn standing(&self, session_id: SessionId, user_id: i64) -> Standing {
+        let now = Instant::now();
+        let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
+        if noted.ended.contains_key(&session_id) {
+            return Standing::Ended;
+        }
+        let found = noted.found.get(&(session_id, user_id));
+        let found = found.is_some_and(|asked| now.saturating_duration_since(*asked) < FOUND_FOR);
+        if found && self.milliseconds(now) < self.trusted_until.load(Ordering::Acquire) {
             Standing::Live
         } else {
             Standing::Unknown
         }
     }
 
+    /// Notes that the database has a session of a user that has not ended. `asked` is before it was asked.
+    pub fn found(&self, session_id: SessionId, user_id: i64, asked: Instant) {
+        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
+        if noted.found.len() >= MAX_FOUND {
+            noted.found.clear();
+        }
+        noted.found.insert((session_id, user_id), asked);
+    }
+
     /// Notes that sessions have ended.
-    pub fn end(&self, session_ids: impl IntoIterator<Item = i64>) {
+    pub fn end(&self, session_ids: impl IntoIterator<Item = SessionId>) {
         let now = Instant::now();
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
         for id in session_ids {
-            ended.entry(id).or_insert(now);
+            noted.ended.entry(id).or_insert(now);
         }
     }
 
@@ -88,7 +115,7 @@ impl EndedSessions {
     async fn ask(&self, pool: &Pool, seconds: i32) -> Result<()> {
         let asked = Instant::now();
         let rows = pool.query(Sql::SessionsEnded, &[&seconds]).await?;
-        let ids: Vec<i64> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
+        let ids: Vec<SessionId> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         self.end(ids);
         if asked.elapsed() > SLOW_ANSWER {
             // The question may have reached the database so late that it did not look back far enough.
@@ -99,9 +126,15 @@ impl EndedSessions {
         Ok(())
     }
 
+    /// Forgets which sessions were found, because it may be another database.
+    fn forget_found(&self) {
+        self.noted.write().unwrap_or_else(PoisonError::into_inner).found.clear();
+    }
+
     fn forget_expired(&self) {
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        ended.retain(|_, noted| noted.elapsed() < self.keep);
+        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
+        noted.ended.retain(|_, noted| noted.elapsed() < self.keep);
+        noted.found.retain(|_, asked| asked.elapsed() < FOUND_FOR);
     }
 
     fn milliseconds(&self, at: Instant) -> u64 {
@@ -120,7 +153,12 @@ pub async fn watch(ended: &EndedSessions, pool: &Pool) -> Infallible {
         ticks.tick().await;
         let recent =
             answered.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < FORGETFUL_AFTER));
-        let seconds = if recent { LOOK_BACK } else { ended.keep_seconds() };
+        let seconds = if recent {
+            LOOK_BACK
+        } else {
+            ended.forget_found();
+            ended.keep_seconds()
+        };
         let asked = SystemTime::now();
         match ended.ask(pool, seconds).await {
             Ok(()) => answered = Some(asked),
@@ -154,5 +192,62 @@ async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
         if removed == 0 {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// Trusted for as long as a test takes.
+    fn sessions() -> EndedSessions {
+        let sessions = EndedSessions::new(3600);
+        sessions.trusted_until.store(u64::MAX, Ordering::Release);
+        sessions
+    }
+
+    #[test]
+    fn only_a_session_that_was_lately_found_is_live_without_asking() {
+        let sessions = sessions();
+        let id = SessionId::random().unwrap();
+        assert_eq!(sessions.standing(id, 1), Standing::Unknown);
+        sessions.found(id, 1, Instant::now());
+        assert_eq!(sessions.standing(id, 1), Standing::Live);
+        assert_eq!(sessions.standing(id, 2), Standing::Unknown);
+        assert_eq!(sessions.standing(SessionId::random().unwrap(), 1), Standing::Unknown);
+        sessions.found(id, 1, Instant::now().checked_sub(FOUND_FOR).unwrap());
+        assert_eq!(sessions.standing(id, 1), Standing::Unknown);
+        sessions.found(id, 1, Instant::now());
+        sessions.forget_found();
+        assert_eq!(sessions.standing(id, 1), Standing::Unknown);
+        sessions.found(id, 1, Instant::now());
+        sessions.trusted_until.store(0, Ordering::Release);
+        assert_eq!(sessions.standing(id, 1), Standing::Unknown);
+    }
+
+    #[test]
+    fn a_session_that_has_ended_is_never_live_again() {
+        let sessions = sessions();
+        let id = SessionId::random().unwrap();
+        sessions.end([id]);
+        sessions.found(id, 1, Instant::now());
+        sessions.forget_expired();
+        assert_eq!(sessions.standing(id, 1), Standing::Ended);
+    }
+
+    #[test]
+    fn sessions_that_were_found_take_bounded_memory() {
+        let sessions = sessions();
+        for number in 0..=MAX_FOUND {
+            let id = SessionId::from_bytes((number as u128).to_be_bytes());
+            sessions.found(id, 1, Instant::now());
+        }
+        let noted = sessions.noted.read().unwrap();
+        assert_eq!(noted.found.len(), 1);
+        // As much as the comment on the limit says.
+        let entry = size_of::<((SessionId, i64), Instant)>() + 1;
+        assert!(noted.found.capacity() * entry <= 4 << 20);
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
+use super::SessionId;
 use crate::error::{Error, Result};
 use crate::id::parse_id;
 use crate::secret::Secret;
@@ -26,7 +27,7 @@ struct Claims {
     aud: String,
     /// The user's id in digits.
     sub: String,
-    /// The session's id in digits.
+    /// The session's random id.
     sid: String,
     /// Seconds since 1970.
     iat: u64,
@@ -37,9 +38,17 @@ struct Claims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
     pub user_id: i64,
-    pub session_id: i64,
+    pub session_id: SessionId,
     /// Seconds since 1970.
     pub expires_at: u64,
+}
+
+/// A new token.
+#[derive(Debug)]
+pub struct Signed {
+    pub token: String,
+    /// Seconds for which it is valid.
+    pub expires_in: u32,
 }
 
 /// Signs with one key and verifies with that or the one before it.
@@ -74,30 +83,37 @@ impl Keys {
             validation,
             ttl_seconds,
         };
-        let verified = keys.verify(&keys.sign(1, 2)?);
-        if verified.is_some_and(|verified| (verified.user_id, verified.session_id) == (1, 2)) {
+        let session_id = SessionId::random()?;
+        let verified = keys.verify(&keys.sign(1, session_id, u64::MAX)?.token);
+        if verified
+            .is_some_and(|verified| (verified.user_id, verified.session_id) == (1, session_id))
+        {
             return Ok(keys);
         }
         Err(Error::internal("a token that was just signed is not valid"))
     }
 
-    /// Seconds for which a new token is valid.
-    pub fn ttl_seconds(&self) -> u32 {
-        self.ttl_seconds
-    }
-
-    pub fn sign(&self, user_id: i64, session_id: i64) -> Result<String> {
+    /// A token that ends no later than its session, which does `session_ends_at` seconds after 1970.
+    pub fn sign(
+        &self,
+        user_id: i64,
+        session_id: SessionId,
+        session_ends_at: u64,
+    ) -> Result<Signed> {
         let now = unix_seconds();
+        let left = u32::try_from(session_ends_at.saturating_sub(now)).unwrap_or(u32::MAX);
+        let expires_in = left.min(self.ttl_seconds);
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: user_id.to_string(),
             sid: session_id.to_string(),
             iat: now,
-            exp: now + u64::from(self.ttl_seconds),
+            exp: now + u64::from(expires_in),
         };
-        encode(&self.header, &claims, &self.encoding)
-            .map_err(|error| Error::internal(format!("signing: {error}")))
+        let token = encode(&self.header, &claims, &self.encoding)
+            .map_err(|error| Error::internal(format!("signing: {error}")))?;
+        Ok(Signed { token, expires_in })
     }
 
     /// None unless every part of the token is as we make them and it has not expired.
@@ -116,7 +132,7 @@ impl Keys {
             && claims.exp > unix_seconds();
         let verified = Verified {
             user_id: parse_id(&claims.sub)?,
-            session_id: parse_id(&claims.sid)?,
+            session_id: claims.sid.parse().ok()?,
             expires_at: claims.exp,
         };
         ours.then_some(verified)
@@ -131,4 +147,36 @@ fn key_id(secret: &Secret) -> String {
 
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_token_ends_when_it_would_or_when_its_session_does_whichever_is_sooner() {
+        let keys = Keys::new(&Secret::new("s".repeat(32)).unwrap(), None, 60).unwrap();
+        let session = SessionId::random().unwrap();
+        for (left, valid) in [(3600, 60), (30, 30)] {
+            let before = unix_seconds();
+            let Signed { token, expires_in } = keys.sign(1, session, before + left).unwrap();
+            let late = unix_seconds() - before;
+            assert!((valid - late..=valid).contains(&u64::from(expires_in)), "{expires_in}");
+            let expires_at = keys.verify(&token).unwrap().expires_at;
+            assert!(expires_at <= before + left && expires_at <= before + late + 60);
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_session_without_a_second_left_is_not_valid() {
+        let keys = Keys::new(&Secret::new("s".repeat(32)).unwrap(), None, 60).unwrap();
+        let session = SessionId::random().unwrap();
+        for ends_at in [0, unix_seconds() - 1, unix_seconds()] {
+            let Signed { token, expires_in } = keys.sign(1, session, ends_at).unwrap();
+            assert_eq!(expires_in, 0);
+            assert_eq!(keys.verify(&token), None);
+        }
+    }
 }

@@ -45,6 +45,11 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
         matches!(*code, SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION);
     match constraint {
         "users_email_key" => Some(Error::EmailTaken),
+        // Ids that are drawn at random: another draw has another.
+        "users_pkey" | "sessions_sid_key" => {
+            let cause = format!("{}: {constraint}: drawn twice", statement.file());
+            Some(Error::DatabaseUnavailable { cause })
+        }
         "mappings_patient_id_doctor_id_key" => Some(Error::AlreadyAssigned),
         "mappings_patient_id_fkey" => Some(Error::PatientNotFound),
         "mappings_doctor_id_fkey" if referenced && statement == Sql::DoctorsDelete => {

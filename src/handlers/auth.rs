@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use hyper::StatusCode;
 
 use crate::app::{App, Worker};
-use crate::auth::User;
 use crate::auth::password::Verdict;
 use crate::auth::refresh::Generation;
 use crate::auth::throttle::counted;
+use crate::auth::token::{Signed, unix_seconds};
+use crate::auth::{SessionId, User};
 use crate::config::Config;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -44,12 +45,15 @@ pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
     let place = worker.app.passwords.reserve()?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
-    let parameters: [Parameter<'_>; 5] = [&name, &email, &hash, &idle, &max];
+    let session_id = SessionId::random()?;
+    let parameters: [Parameter<'_>; 6] = [&name, &email, &hash, &idle, &max, &session_id];
+    let asked = unix_seconds();
     let row = worker.pool.query_opt(Sql::UsersCreate, &parameters).await?;
     let row = row.ok_or(Error::EmailTaken)?;
     let user = user::User::from_row(&row, 0)?;
-    let first = Generation::first(column(&row, user::User::COLUMNS.len())?);
-    session(worker, StatusCode::CREATED, user, first)
+    let first = Generation::first(session_id, user.id);
+    let ends_at = end(asked, column(&row, user::User::COLUMNS.len())?);
+    session(worker, StatusCode::CREATED, user, first, ends_at)
 }
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
@@ -82,12 +86,15 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         None => stored,
     };
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = &worker.app.config;
-    let parameters: [Parameter<'_>; 4] = [&user.id, &hash, idle, max];
+    let session_id = SessionId::random()?;
+    let parameters: [Parameter<'_>; 5] = [&user.id, &hash, idle, max, &session_id];
+    let asked = unix_seconds();
     let created = worker.pool.query_opt(Sql::SessionsCreate, &parameters).await?;
     // The password was changed while this one was checked.
     let created = created.ok_or(Error::InvalidCredentials)?;
     throttle.succeeded(&worker.pool, email, &address).await?;
-    session(worker, StatusCode::OK, user, Generation::first(column(&created, 0)?))
+    let first = Generation::first(session_id, user.id);
+    session(worker, StatusCode::OK, user, first, end(asked, column(&created, 0)?))
 }
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
@@ -97,13 +104,16 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     let spent =
         worker.app.refresh_keys.verify(token.as_text()).ok_or(Error::InvalidRefreshToken)?;
     let idle = worker.app.config.session_idle_seconds;
-    let parameters: [Parameter<'_>; 4] = [&spent.session_id, &spent.number, &GRACE_SECONDS, &idle];
+    let Generation { session_id, user_id, number } = &spent;
+    let parameters: [Parameter<'_>; 5] = [session_id, user_id, number, &GRACE_SECONDS, &idle];
+    let asked = unix_seconds();
     let row = worker.pool.query_opt(Sql::SessionsRefresh, &parameters).await?;
     let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
         "rotate" | "repeat" => {
             let user = user::User::from_row(&row, 0)?;
-            session(worker, StatusCode::OK, user, spent.successor())
+            let ends_at = end(asked, column(&row, user::User::COLUMNS.len() + 1)?);
+            session(worker, StatusCode::OK, user, spent.successor(), ends_at)
         }
         "reuse" => {
             worker.app.ended_sessions.end([spent.session_id]);
@@ -155,12 +165,13 @@ pub async fn change_password(
     let (id, session_id) = (user.id(), user.session_id());
     let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
     let row = worker.pool.query_opt(Sql::UsersChangePassword, &parameters).await?;
-    let ended: Vec<i64> = column(&row.ok_or_else(wrong_password)?, 0)?;
+    let ended: Vec<SessionId> = column(&row.ok_or_else(wrong_password)?, 0)?;
     worker.app.ended_sessions.end(ended);
     // A login that began its session while the statement ran is not in what the statement saw.
     let late = worker.pool.query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
-    let late: Vec<i64> = late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
-    worker.app.ended_sessions.end(late);
+    let late: Vec<Option<SessionId>> =
+        late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
+    worker.app.ended_sessions.end(late.into_iter().flatten());
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -173,17 +184,24 @@ fn wrong_password() -> Error {
     Error::fields(vec![FieldError::new("current_password", "is not the current password")])
 }
 
+/// When a session ends, in seconds after 1970, that had `seconds_left` when the database was asked.
+fn end(asked: u64, seconds_left: i32) -> u64 {
+    asked.saturating_add_signed(seconds_left.into())
+}
+
 fn session(
     worker: &Worker,
     status: StatusCode,
     user: user::User<'_>,
     generation: Generation,
+    ends_at: u64,
 ) -> Result<Response> {
     let App { keys, refresh_keys, .. } = &*worker.app;
+    let Signed { token, expires_in } = keys.sign(user.id, generation.session_id, ends_at)?;
     let session = Session {
-        token: keys.sign(user.id, generation.session_id)?,
+        token,
         token_type: "Bearer",
-        expires_in: keys.ttl_seconds(),
+        expires_in,
         refresh_token: refresh_keys.token(generation),
         user,
     };

@@ -26,7 +26,8 @@ pub fn bad_tokens(own: &str, others: &str) -> Vec<(&'static str, String)> {
         ("alg none with a signature", format!("{ALG_NONE}.{payload}.{signature}")),
         ("a part too many", format!("{own}.{signature}")),
     ];
-    let claims = Claims::of(own);
+    let (claims, other_claims) = (Claims::of(own), Claims::of(others));
+    let longer = format!("{}0", claims.0["sid"].as_str().unwrap());
     let other_key = EncodingKey::from_secret(b"a secret of somebody else, as long as that");
     let header = Header::new(Algorithm::HS256);
     tokens.extend([
@@ -46,6 +47,11 @@ pub fn bad_tokens(own: &str, others: &str) -> Vec<(&'static str, String)> {
         ("sub as a number", sign(&header, &claims.with("sub", json!(1)))),
         ("a sub that is no id", sign(&header, &claims.with("sub", json!("01")))),
         ("an empty sid", sign(&header, &claims.with("sid", json!("")))),
+        ("the sid of an older version", sign(&header, &claims.with("sid", json!("1")))),
+        ("a sid with a letter too many", sign(&header, &claims.with("sid", json!(longer)))),
+        ("the sid of no session", sign(&header, &claims.with("sid", json!("0".repeat(32))))),
+        ("another user's sid", sign(&header, &claims.with("sid", other_claims.0["sid"].clone()))),
+        ("another user's sub", sign(&header, &claims.with("sub", other_claims.0["sub"].clone()))),
         ("another audience", sign(&header, &claims.with("aud", json!("another-api")))),
         ("another issuer", sign(&header, &claims.with("iss", json!("somebody")))),
     ]);

@@ -11,7 +11,8 @@ pub struct Violation {
     /// What the violation means to a client, and so does the request.
     pub code: &'static str,
     pub field: Option<&'static str>,
-    pub request: Request,
+    /// None where only chance can lead to it.
+    pub request: Option<Request>,
 }
 
 /// A request that would violate it, were it let through.
@@ -34,7 +35,7 @@ macro_rules! check {
             statement: Sql::$statement,
             code: "validation_failed",
             field: Some($field),
-            request: Request { field: Some($field), ..$request },
+            request: Some(Request { field: Some($field), ..$request }),
         }
     };
 }
@@ -48,7 +49,21 @@ macro_rules! key {
             statement: Sql::$statement,
             code: $code,
             field: None,
-            request: $request,
+            request: Some($request),
+        }
+    };
+}
+
+/// The key of an id that is drawn at random.
+macro_rules! random_key {
+    ($constraint:literal, $sql:literal, $statement:ident) => {
+        Violation {
+            constraint: $constraint,
+            sql: $sql,
+            statement: Sql::$statement,
+            code: "database_unavailable",
+            field: None,
+            request: None,
         }
     };
 }
@@ -107,6 +122,18 @@ pub const TABLE: &[Violation] = &[
         "INSERT INTO users (name, email, password_hash) VALUES ('C', 'A@EXAMPLE.com', 'x')",
         UsersCreate,
         register(r#"{"name":"N","email":"TAKEN@Example.com","password":"long enough"}"#)
+    ),
+    random_key!(
+        "users_pkey",
+        "INSERT INTO users (id, name, email, password_hash) VALUES (1, 'C', 'c@example.com', 'x')",
+        UsersCreate
+    ),
+    random_key!(
+        "sessions_sid_key",
+        "INSERT INTO sessions (sid, user_id, expires_at, idle_until)
+         SELECT sid, 1, now(), now()
+         FROM unnest(array_fill(gen_random_uuid(), ARRAY[2])) AS sid",
+        SessionsCreate
     ),
     // Deleting a user is not among what the service does.
     key!(

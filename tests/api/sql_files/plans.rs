@@ -16,8 +16,8 @@ const OWNERS: [&str; 2] =
 
 /// 20,000 users, 4,000 doctors, and two of them to every patient.
 const FILL: &str = "
-    INSERT INTO users (name, email, password_hash)
-    SELECT 'User ' || n, 'user' || n || '@example.com', 'x' FROM generate_series(1, 20000) AS n;
+    INSERT INTO users (id, name, email, password_hash)
+    SELECT n, 'User ' || n, 'user' || n || '@example.com', 'x' FROM generate_series(1, 20000) AS n;
 
     INSERT INTO patients (created_by, name, gender, notes)
     SELECT OWNER, 'Patient ' || n, 'f', repeat('x', 100) FROM generate_series(1, 20000) AS n;
@@ -30,9 +30,9 @@ const FILL: &str = "
     SELECT created_by, id, 1 + (id * 7 + n) % 4000
     FROM patients, generate_series(1, 2) AS n;
 
-    INSERT INTO sessions (user_id, expires_at, idle_until, ended_at)
+    INSERT INTO sessions (sid, user_id, expires_at, idle_until, ended_at)
     SELECT
-        1 + n % 4000, now() + interval '30 days', now() + interval '7 days',
+        gen_random_uuid(), 1 + n % 4000, now() + interval '30 days', now() + interval '7 days',
         CASE WHEN n % 10 = 0 THEN now() - n * interval '1 second' END
     FROM generate_series(1, 20000) AS n;
 

@@ -30,9 +30,8 @@ pub fn shape(sql: Sql) -> Shape {
     use Type as T;
     let (parameters, columns) = match sql {
         Sql::UsersCreate => {
-            let session = Column::stored("session_id", T::INT8);
-            let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4];
-            (parameters, [columns(User::COLUMNS), vec![session]].concat())
+            let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4, T::UUID];
+            (parameters, [columns(User::COLUMNS), vec![seconds_left()]].concat())
         }
         Sql::UsersGet => (vec![T::INT8], columns(User::COLUMNS)),
         Sql::UsersLogin => {
@@ -46,20 +45,22 @@ pub fn shape(sql: Sql) -> Shape {
         ),
         Sql::UsersRehash => (vec![T::INT8, T::TEXT, T::TEXT], id()),
         Sql::UsersChangePassword => {
-            let ended = Column::computed("ended", T::INT8_ARRAY);
-            (vec![T::INT8, T::TEXT, T::TEXT, T::INT8], vec![ended])
+            let ended = Column::computed("ended", T::UUID_ARRAY);
+            (vec![T::INT8, T::TEXT, T::TEXT, T::UUID], vec![ended])
         }
 
-        Sql::SessionsCreate => (vec![T::INT8, T::TEXT, T::INT4, T::INT4], id()),
+        Sql::SessionsCreate => {
+            (vec![T::INT8, T::TEXT, T::INT4, T::INT4, T::UUID], vec![seconds_left()])
+        }
         Sql::SessionsRefresh => {
             let verdict = Column::computed("verdict", T::TEXT);
-            let parameters = vec![T::INT8, T::INT4, T::INT4, T::INT4];
-            (parameters, [columns(User::COLUMNS), vec![verdict]].concat())
+            let parameters = vec![T::UUID, T::INT8, T::INT4, T::INT4, T::INT4];
+            (parameters, [columns(User::COLUMNS), vec![verdict, seconds_left()]].concat())
         }
-        Sql::SessionsEnd | Sql::SessionsEndOthers | Sql::SessionsIsLive => {
-            (vec![T::INT8, T::INT8], id())
-        }
-        Sql::SessionsEnded | Sql::SessionsSweep => (vec![T::INT4], id()),
+        Sql::SessionsEnd | Sql::SessionsIsLive => (vec![T::UUID, T::INT8], id()),
+        Sql::SessionsEndOthers => (vec![T::INT8, T::UUID], sid()),
+        Sql::SessionsEnded => (vec![T::INT4], sid()),
+        Sql::SessionsSweep => (vec![T::INT4], id()),
 
         Sql::LoginsCheck => {
             let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4];
@@ -153,6 +154,15 @@ fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
 
 fn id() -> Vec<Column> {
     vec![Column::stored("id", Type::INT8)]
+}
+
+/// A session that an older program has begun has none.
+fn sid() -> Vec<Column> {
+    vec![Column { nullable: Some(true), ..Column::stored("sid", Type::UUID) }]
+}
+
+fn seconds_left() -> Column {
+    Column::computed("seconds_left", Type::INT4)
 }
 
 /// The resource comes through an outer join, but the code first sees that its id is not null.
