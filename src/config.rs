@@ -98,7 +98,7 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     /// A secret that was replaced, whose tokens are still good.
     pub jwt_secret_previous: Option<Secret>,
-    /// How long an access token lives.
+    /// How long an access token lives, unless its session ends sooner.
     pub token_ttl_seconds: u32,
     /// How long a refresh token lives.
     pub session_idle_seconds: i32,

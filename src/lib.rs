@@ -31,6 +31,8 @@
 //! # What always holds
 //!
 //! - The owner is part of the SQL. What is not yours and what is not there are the same empty result.
+//! - The ids that tokens rest on, of users and sessions, are drawn at random: a database that is put back
+//!   to an earlier moment hands out the numbers of its sequences again.
 //! - A change to a patient, doctor or mapping is one statement, and so one transaction: it is done or
 //!   not. Creations may share one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
