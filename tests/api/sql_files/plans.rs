@@ -119,6 +119,21 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
     wrong
 }
 
+/// What a sweep removes at once is bounded, and so must be what it looks at to find it.
+#[tokio::test]
+async fn a_sweep_stops_reading_at_its_limit() {
+    let database = TestDb::new().await;
+    let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    database.batch_execute(&FILL.replace("OWNER", OWNERS[0])).await.unwrap();
+    let plans = plans(&database).await;
+    for sql in [Sql::SessionsSweep, Sql::LoginsSweep] {
+        let plan = &plans[sql.file()];
+        let limits = plan.matches("->  Limit\n").count();
+        let gathers = ["Sort", "Unique", "HashAggregate"].iter().any(|node| plan.contains(node));
+        assert!(limits == 2 && !gathers, "{}:\n{plan}", sql.file());
+    }
+}
+
 /// Reading in order ends after a page; sorting reads all that a user has, for each page again.
 #[tokio::test]
 async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables() {
