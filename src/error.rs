@@ -6,6 +6,9 @@ use hyper::StatusCode;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A request with more bad fields or parameters has only so many of them named.
+pub const MAX_FIELD_ERRORS: usize = 100;
+
 /// What is wrong with one field of a body or one parameter of a query, by the name that was sent.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FieldError {

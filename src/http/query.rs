@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 use crate::id::parse_id;
 
 /// The longest page, in rows.
@@ -127,7 +127,9 @@ impl<'a> Query<'a> {
     }
 
     fn refuse(&mut self, name: impl Into<String>, message: impl Into<Cow<'static, str>>) {
-        self.errors.push(FieldError::new(name, message));
+        if self.errors.len() < MAX_FIELD_ERRORS {
+            self.errors.push(FieldError::new(name, message));
+        }
     }
 }
 
@@ -194,6 +196,16 @@ mod tests {
         let mut names = refused(query);
         names.sort();
         assert_eq!(names, ["%ff", "after", "gender", "limit", "search", "x"]);
+    }
+
+    #[test]
+    fn the_number_of_errors_is_bounded() {
+        for pair in ["x&", "%ff&", "limit=0&limit=1&"] {
+            let pairs = pair.repeat(1000);
+            let mut query = Query::parse(Some(&pairs));
+            query.page();
+            assert!((1..=MAX_FIELD_ERRORS).contains(&refused(query).len()), "{pair}");
+        }
     }
 
     #[test]

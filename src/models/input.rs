@@ -9,14 +9,12 @@ use serde_json::value::RawValue;
 use super::aliases;
 use super::json::Members;
 use super::rules::{Rule, Value};
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 
 /// Fields that the server sets. They are accepted and ignored, so that a resource can be sent back
 /// as it was read.
 const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
-/// A body with more bad fields has only so many of them named.
-const MAX_ERRORS: usize = 100;
 /// A longer unknown name is not compared with the known ones.
 const MAX_COMPARED_NAME: usize = 64;
 
@@ -63,7 +61,7 @@ fn read<'a, const N: usize>(
     let mut server_given = [false; SERVER_FIELDS.len()];
     let mut errors = Vec::new();
     for (name, raw) in members {
-        if errors.len() == MAX_ERRORS {
+        if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
         let known = aliases::canonical(&name);
@@ -87,7 +85,7 @@ fn read<'a, const N: usize>(
             Err(message) => errors.push(FieldError::new(name, message)),
         }
     }
-    if whole && errors.len() < MAX_ERRORS {
+    if whole && errors.len() < MAX_FIELD_ERRORS {
         let missing = fields.iter().zip(given).filter(|(field, given)| field.required && !given);
         errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
     }
@@ -190,6 +188,6 @@ mod tests {
     #[test]
     fn the_number_of_errors_is_bounded() {
         let body = format!("{{{}}}", vec![r#""x":1"#; 1000].join(","));
-        assert_eq!(refused(&body, true).len(), MAX_ERRORS);
+        assert_eq!(refused(&body, true).len(), MAX_FIELD_ERRORS);
     }
 }

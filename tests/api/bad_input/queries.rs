@@ -149,3 +149,13 @@ async fn where_there_are_no_parameters_any_is_refused() {
     // Nothing was deleted.
     assert_eq!(setting.user.get("/api/mappings").await.json()[0]["id"], mapping);
 }
+
+#[tokio::test]
+async fn of_a_query_with_more_mistakes_a_hundred_are_named() {
+    let setting = Setting::new().await;
+    // The longest target has 8 KiB.
+    let target = format!("/api/patients?limit=0&{}", "x&".repeat(4000));
+    let answer = setting.user.get(&target).await.expect_error(400, "bad_query");
+    let names = answer.bad_fields();
+    assert_eq!((names.len(), names[0].as_str()), (100, "limit"), "{names:?}");
+}
