@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::SUPERUSER;
-use super::folder::{Folder, cannot, random_hex};
+use super::folder::{Folder, random_hex};
 use super::programs::Programs;
 use crate::db::migrations::SetupError;
 
@@ -88,7 +88,7 @@ impl Cluster {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(SetupError::new(format!("initdb failed: {}", said.trim())));
         }
-        fs::rename(&unfinished, &cluster).map_err(|error| cannot("make", &cluster, &error))
+        self.folder.put_in_place(&unfinished, &cluster)
     }
 
     /// Stops the server that a service which was killed has left behind.

@@ -178,9 +178,16 @@ impl Folder {
                 file.write_all(secret.as_bytes())?;
                 file.sync_all()
             })
-            .and_then(|()| fs::rename(&unfinished, &path))
             .map_err(|error| cannot("write", &path, &error))?;
+        self.put_in_place(&unfinished, &path)?;
         Secret::new(secret).ok_or_else(|| SetupError::new("the secret is too short"))
+    }
+
+    /// Renames what is finished, so that not even a power cut undoes it.
+    pub fn put_in_place(&self, unfinished: &Path, path: &Path) -> Result<(), SetupError> {
+        fs::rename(unfinished, path)
+            .and_then(|()| sync(&self.path))
+            .map_err(|error| cannot("make", path, &error))
     }
 
     fn give_to_server(&self, path: &Path) -> io::Result<()> {
@@ -211,7 +218,9 @@ pub fn cannot(verb: &str, path: &Path, error: &io::Error) -> SetupError {
 }
 
 fn create(path: &Path) -> Result<PathBuf, SetupError> {
-    if !path.is_dir() {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
+    let missing = path.ancestors().take_while(is_missing).count();
+    if missing > 0 {
         // Others may pass through, as root's server does, but not look around.
         DirBuilder::new()
             .recursive(true)
@@ -219,7 +228,16 @@ fn create(path: &Path) -> Result<PathBuf, SetupError> {
             .create(path)
             .map_err(|error| cannot("make", path, &error))?;
     }
-    path.canonicalize().map_err(|error| cannot("find", path, &error))
+    let path = path.canonicalize().map_err(|error| cannot("find", path, &error))?;
+    for parent in path.ancestors().skip(1).take(missing) {
+        sync(parent).map_err(|error| cannot("make durable", parent, &error))?;
+    }
+    Ok(path)
+}
+
+/// Brings the names in a folder to the disk. Syncing a file does not do that for its name (fsync(2)).
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// The outermost folder on the way to `path` that the user cannot enter, found by trying.
