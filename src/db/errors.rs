@@ -1,6 +1,9 @@
 //! What PostgreSQL's errors mean to a client, in one place. Only codes and names of constraints are
 //! looked at: PostgreSQL's messages quote values.
 
+use std::error::Error as _;
+use std::io;
+
 use tokio_postgres::error::SqlState;
 
 use super::Sql;
@@ -20,7 +23,12 @@ pub enum Aftermath {
 pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) {
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
-        return (Error::DatabaseUnavailable { cause }, Aftermath::Keep);
+        let error = if is_disconnection(error) {
+            Error::DatabaseUnavailable { cause }
+        } else {
+            Error::Internal { cause }
+        };
+        return (error, Aftermath::Keep);
     };
     if let Some(error) = db.constraint().and_then(|name| violation(statement, db.code(), name)) {
         return (error, Aftermath::Keep);
@@ -35,6 +43,17 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
+}
+
+/// Whether the connection failed, so that another may work. Everything else that does not come from
+/// PostgreSQL, such as parameters that do not fit their statement or a row too many, would come again.
+fn is_disconnection(error: &tokio_postgres::Error) -> bool {
+    let of_socket = |error: &io::Error| {
+        // With these, tokio-postgres says that it cannot encode or decode a message.
+        !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    };
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_closed() || source.is_some_and(of_socket)
 }
 
 /// The meaning of a violated constraint. The same foreign key means one thing to the statement that

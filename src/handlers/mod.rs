@@ -35,7 +35,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
-        _ => Box::pin(ready(Err(Error::MethodNotAllowed { allow: route.allow() }))),
+        _ => Box::pin(ready(Err(no_handler(route, request.method())))),
     }
 }
 
@@ -81,8 +81,13 @@ pub fn private(
             Box::pin(mappings::delete(worker, user, id, request))
         }
 
-        _ => Box::pin(ready(Err(Error::MethodNotAllowed { allow: route.allow() }))),
+        _ => Box::pin(ready(Err(no_handler(route, request.method())))),
     }
+}
+
+/// A method that [`Route::allow`] names and nothing here answers, which is our mistake.
+fn no_handler(route: Route, method: &Method) -> Error {
+    Error::internal(format!("no handler for {method} {}", route.label()))
 }
 
 /// For the unit test of the server that shows what becomes of a panic.

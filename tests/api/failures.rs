@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use healthcare_backend::db::{Address, Pool, Sql};
+use healthcare_backend::error::Error;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_postgres::config::Host;
 
 use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Answer, Client, Lock, TestDb, TestServer, until};
@@ -298,4 +302,57 @@ async fn stopping_answers_what_runs_and_closes_what_is_idle() {
     lock.release().await;
     assert_eq!(running.await.unwrap().expect(200).json()["name"], "Hopper");
     server.stop();
+}
+
+#[tokio::test]
+async fn a_statement_that_we_have_used_wrongly_is_our_mistake_and_not_the_databases() {
+    let database = TestDb::new().await;
+    let doctors =
+        "INSERT INTO users (name, email, password_hash) VALUES ('Ada', 'ada@example.com', 'x');
+        INSERT INTO doctors (created_by, name, specialization)
+        SELECT id, 'House', 'Nephrology' FROM users, generate_series(1, 2)";
+    database.connect().await.batch_execute(doctors).await.unwrap();
+    let pool = Pool::new(&Address::plain(database.config()), 1).unwrap();
+    let none: Option<String> = None;
+    for (mistake, failed) in [
+        ("a parameter too few", pool.query(Sql::UsersGet, &[]).await.map(drop)),
+        ("a parameter of another type", pool.query(Sql::UsersGet, &[&"1"]).await.map(drop)),
+        (
+            "a row too many",
+            pool.query_opt(Sql::DoctorsList, &[&0_i64, &9_i64, &none, &none]).await.map(drop),
+        ),
+    ] {
+        match failed {
+            Err(Error::Internal { cause }) => {
+                assert!(cause.starts_with("users/get: ") || cause.starts_with("doctors/list: "));
+            }
+            other => panic!("{mistake}: {other:?}"),
+        }
+        // The only connection is as good as before.
+        assert_eq!(pool.query(Sql::DoctorsGet, &[&1_i64]).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_statement_makes_the_database_unavailable() {
+    let database = TestDb::new().await;
+    let direct = database.config();
+    let [Host::Unix(folder)] = direct.get_hosts() else { panic!("not on a socket") };
+    let socket = folder.join(".s.PGSQL.5432");
+    let between = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(between.local_addr().unwrap().port());
+    config.user(direct.get_user().unwrap()).dbname(direct.get_dbname().unwrap());
+    let forwarding = tokio::spawn(async move {
+        let (mut client, _) = between.accept().await.unwrap();
+        let mut server = UnixStream::connect(socket).await.unwrap();
+        copy_bidirectional(&mut client, &mut server).await
+    });
+    let pool = Pool::new(&Address::plain(config), 1).unwrap();
+    let lock = Lock::table(database.connect().await).await;
+    let asking = tokio::spawn(async move { pool.query(Sql::PatientsGet, &[&1_i64, &1_i64]).await });
+    lock.awaited_by(1).await;
+    forwarding.abort();
+    let failed = asking.await.unwrap();
+    assert!(matches!(failed, Err(Error::DatabaseUnavailable { .. })), "{failed:?}");
 }
