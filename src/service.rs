@@ -25,11 +25,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 /// From the head of a request to the head of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Logged in place of a status when the client went away before its answer.
-const CLIENT_LEFT: u16 = 499;
+/// Logged in place of a status where there was no answer: the connection broke, or the service had to
+/// stop before.
+const UNANSWERED: u16 = 499;
 
-/// Answers a request. hyper drops this when the client goes away: a read ends there, but a request
-/// that may write has a task of its own and runs to its end.
+/// Answers a request. hyper drops this when the connection breaks: a read ends there, but a request
+/// that may write has a task of its own and runs to its end. That a client sends no more is no sign
+/// that it has gone, so that the request of one that left runs to its end too.
 pub async fn call(
     worker: Arc<Worker>,
     peer: IpAddr,
@@ -176,7 +178,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            self.log(CLIENT_LEFT);
+            self.log(UNANSWERED);
         }
     }
 }

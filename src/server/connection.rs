@@ -1,5 +1,7 @@
 //! One connection, from its TLS handshake to its end.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{Phase, Socket};
 use crate::app::Worker;
 use crate::http::response::{Body, Failed};
+use crate::http::{Request, Response};
 use crate::service;
 
 /// How long a TLS handshake may take.
@@ -45,12 +48,23 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &Canc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let answer = move |request| service::call(Arc::clone(&worker), peer, request);
+    converse(stream, answer, stop).await;
+}
+
+/// HTTP with a client until either side ends it.
+async fn converse<S, F, A>(stream: S, answer: F, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request) -> A,
+    A: Future<Output = Result<Response, Infallible>>,
+{
     let phase = Arc::new(Phase::new());
     let socket = Socket::new(stream, Arc::clone(&phase));
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
-        let answer = service::call(Arc::clone(&worker), peer, request);
+        let answer = answer(request);
         async move {
             answer
                 .await
@@ -59,6 +73,8 @@ where
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
+        // Who has sent a whole request may close that side, and gets its answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     // How a connection ends is the client's affair; what happened to its requests is in the log.
@@ -105,5 +121,140 @@ impl hyper::body::Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use futures_util::stream;
+    use hyper::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::http::body;
+    use crate::http::response::{empty, json_bytes};
+
+    /// A connection whose answers take as long as `x-seconds` says, and are empty, whole, or come in
+    /// parts.
+    fn connect() -> DuplexStream {
+        let (client, server) = duplex(1 << 16);
+        let answer = async |request: Request| {
+            let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+            let seconds = header("x-seconds").unwrap_or("0").parse().unwrap();
+            sleep(Duration::from_secs(seconds)).await;
+            Ok(match request.uri().path() {
+                "/empty" => empty(StatusCode::OK),
+                "/whole" => json_bytes(StatusCode::OK, "whole"),
+                "/echo" => json_bytes(StatusCode::OK, body::read(request, 100).await.unwrap()),
+                _ => {
+                    let parts = ["par", "ts"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
+                    let mut response = empty(StatusCode::OK);
+                    *response.body_mut() = Body::Parts(Box::pin(stream::iter(parts)));
+                    response
+                }
+            })
+        };
+        tokio::spawn(async move { converse(server, answer, &CancellationToken::new()).await });
+        client
+    }
+
+    /// Each kind of request and answer that leaves the connection open: how it is asked for, what is
+    /// sent a second later, and how the answer ends.
+    const EXCHANGES: [(&str, &str, &str, &str); 6] = [
+        ("GET /empty", "\r\n", "", "\r\n\r\n"),
+        ("GET /whole", "\r\n", "", "whole"),
+        ("HEAD /whole", "\r\n", "", "\r\n\r\n"),
+        ("GET /parts", "\r\n", "", "0\r\n\r\n"),
+        ("POST /whole", "content-length: 4\r\n\r\nbody", "", "whole"),
+        (
+            "POST /echo",
+            "content-type: application/json\r\ncontent-length: 4\r\n\r\n",
+            "body",
+            "body",
+        ),
+    ];
+
+    async fn ask(client: &mut DuplexStream, line: &str, rest: [&str; 2], seconds: u64) {
+        let [now, later] = rest;
+        let head = format!("{line} HTTP/1.1\r\nhost: x\r\nx-seconds: {seconds}\r\n{now}");
+        client.write_all(head.as_bytes()).await.unwrap();
+        if !later.is_empty() {
+            sleep(Duration::from_secs(1)).await;
+            client.write_all(later.as_bytes()).await.unwrap();
+        }
+    }
+
+    async fn read_answer(client: &mut DuplexStream, end: &str) {
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            answer.push(client.read_u8().await.unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_falls_silent_after_an_answer_is_closed_in_75_seconds() {
+        for (line, now, later, end) in EXCHANGES {
+            // Less than the timer of the head, more than it, and more than the idle timer.
+            for answering in [0, 6, 200] {
+                let mut client = connect();
+                // The second wait is as long as the first.
+                for _ in 0..2 {
+                    ask(&mut client, line, [now, later], answering).await;
+                    read_answer(&mut client, end).await;
+                    sleep(Duration::from_secs(70)).await;
+                }
+                let mut more = Vec::new();
+                let read = client.read_to_end(&mut more);
+                let waited = timeout(Duration::from_secs(10), async {
+                    let started = Instant::now();
+                    read.await.unwrap();
+                    started.elapsed().as_secs()
+                });
+                let case = format!("{line} after {answering} s");
+                let waited = waited.await.unwrap_or_else(|_| panic!("{case}: stays open"));
+                assert!((4..=6).contains(&waited), "{case}: {waited} s");
+                assert!(more.is_empty(), "{case}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_closed_its_side_gets_all_answers_and_then_the_end() {
+        for (line, now, later, end) in EXCHANGES {
+            for answering in [0, 6] {
+                let mut client = connect();
+                let started = Instant::now();
+                for _ in 0..2 {
+                    ask(&mut client, line, [now, later], answering).await;
+                }
+                client.shutdown().await.unwrap();
+                for _ in 0..2 {
+                    read_answer(&mut client, end).await;
+                }
+                assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "{line}");
+                let taken = started.elapsed().as_secs();
+                assert!(taken <= 2 * answering + 2, "{line}: {taken} s");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_closes_its_side_between_or_within_requests_ends_the_connection_at_once()
+    {
+        for (line, now, later, end) in EXCHANGES {
+            for part in ["", "GET /whole HTTP/1.1\r\nhost"] {
+                let mut client = connect();
+                ask(&mut client, line, [now, later], 0).await;
+                read_answer(&mut client, end).await;
+                client.write_all(part.as_bytes()).await.unwrap();
+                let started = Instant::now();
+                client.shutdown().await.unwrap();
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+                assert!(started.elapsed() < Duration::from_secs(1), "{line} {part}");
+            }
+        }
     }
 }

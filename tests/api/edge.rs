@@ -1,6 +1,7 @@
 //! The HTTP edge: how long a client may take, how many may be there, and which pages may read.
 
 mod cors;
+mod half_closed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

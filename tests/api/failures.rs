@@ -27,7 +27,7 @@ async fn patient(client: &Client, name: &str) -> i64 {
     client.post("/api/patients", &json!({"name": name})).await.expect(201).id()
 }
 
-/// Closes sockets, and comes back when the only worker of the server has noticed.
+/// Closes sockets, and comes back when the only worker of the server could have noticed.
 async fn leave(server: &TestServer, sockets: Vec<TcpStream>) {
     drop(sockets);
     for _ in 0..3 {
@@ -83,7 +83,7 @@ async fn reads_whose_clients_left_give_their_connections_back() {
     leave(&server, sockets).await;
     lock.release().await;
 
-    // Nothing of the forty waits in front of these, neither in the pool nor on the lane.
+    // Nothing of the forty stays in front of these, neither in the pool nor on the lane.
     for target in ["/api/patients?search=Grace", "/api/patients"] {
         for _ in 0..20 {
             assert_eq!(ada.get(target).await.expect(200).json()[0]["name"], "Grace");

@@ -106,6 +106,22 @@ async fn requests_are_answered_over_tls_1_2_and_1_3() {
 }
 
 #[tokio::test]
+async fn who_says_that_nothing_more_comes_gets_the_answer() {
+    let workplace = Workplace::new();
+    let identity = Identity::new(&workplace, "own");
+    let server = server(&identity, &[]).await;
+    for version in [&TLS12, &TLS13] {
+        let mut stream = identity.connect(server.address(), &[version], &[]).await.unwrap();
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        // `close_notify`, and the end of the socket's side.
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_protocol_that_only_others_speak_is_not_agreed_on() {
     let workplace = Workplace::new();
     let identity = Identity::new(&workplace, "own");
