@@ -62,7 +62,12 @@ impl<V: ToSql + Sync> Inserts<V> {
                 vec![Err(error); rows.len()]
             }
             // One is refused, so none was inserted. Each is sent alone and gets its own answer.
-            Err(_) => join_all(rows.iter().map(|row| self.insert_one(row))).await,
+            Err(error) => {
+                let (statement, rows_sent) = (self.many.file(), rows.len());
+                let (code, cause) = (error.status_and_code().1, error.cause());
+                tracing::warn!(statement, rows_sent, code, cause, "refused; sent row by row");
+                join_all(rows.iter().map(|row| self.insert_one(row))).await
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use healthcare_backend::db::embedded;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -278,4 +279,38 @@ async fn a_request_whose_client_left_leaves_its_line_too() {
     assert_eq!(statuses("PATCH"), ["200"], "{stdout}");
     // Of the one that left, and of those that have waited for the change.
     assert_eq!(statuses("GET").len(), 1 + asked.get(), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_merged_insert_that_is_refused_is_a_line_with_its_code() {
+    let database = TestDb::new().await;
+    let url = database_url(&database.config());
+    let secret = "a secret of the tests, 32 bytes or more";
+    let workplace = Workplace::new();
+    let settings = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", secret), ("WORKERS", "1")];
+    let program = workplace.serve(&settings);
+    let ada = program.client().registered("ada@example.com").await;
+    let gone = program.client().registered("gone@example.com").await;
+    let sql = "DELETE FROM sessions WHERE user_id = $1";
+    let client = database.connect().await;
+    let id = gone.user_id().await;
+    client.execute(sql, &[&id]).await.unwrap();
+    client.execute("DELETE FROM users WHERE id = $1", &[&id]).await.unwrap();
+
+    let mut canaries = Canaries::default();
+    let bodies = [canaries.patient(), canaries.patient()];
+    until("two come at the same moment", async || {
+        let create = async |client: &Client, body| drop(client.post("/api/patients", body).await);
+        let both = (0..20).map(async |_| {
+            tokio::join!(create(&ada, &bodies[0]), create(&gone, &bodies[1]));
+        });
+        join_all(both).await;
+        program.has_said("sent row by row").then_some(())
+    })
+    .await;
+    let stdout = program.stop().stdout;
+    canaries.check("standard output", &stdout);
+    let line = stdout.lines().find(|line| line.contains("sent row by row")).unwrap();
+    let said = read_line(line);
+    assert_eq!((said["statement"], said["code"]), ("patients/create_many", "invalid_token"));
 }

@@ -142,7 +142,11 @@ impl Program {
     /// Waits until the program says this on its standard output.
     #[track_caller]
     pub fn says(&self, text: &str) {
-        wait_until(text, || self.stdout.so_far().contains(text).then_some(()));
+        wait_until(text, || self.has_said(text).then_some(()));
+    }
+
+    pub fn has_said(&self, text: &str) -> bool {
+        self.stdout.so_far().contains(text)
     }
 
     /// What the system has given it of its memory, in KiB.
