@@ -1,7 +1,7 @@
 //! What every request shares, and what the requests of one worker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,7 @@ pub struct App {
     pub request_ids: RequestIds,
     pub config: Config,
     database: Address,
+    stopping: AtomicBool,
 }
 
 impl App {
@@ -50,7 +51,18 @@ impl App {
             request_ids: RequestIds::new(requests)?,
             config,
             database,
+            stopping: AtomicBool::new(false),
         })
+    }
+
+    /// From here on the instance is not ready, and tells its clients to go elsewhere for the next
+    /// request. It answers as before.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Connections of its own for what runs beside the requests.

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -43,6 +44,7 @@ struct Variables {
     tls_key: Option<String>,
     cors_origins: Option<String>,
     max_connections: Option<String>,
+    drain_delay_seconds: Option<String>,
     jwt_secret: Option<String>,
     jwt_secret_previous: Option<String>,
     token_ttl_seconds: Option<String>,
@@ -58,7 +60,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -69,6 +71,7 @@ const NAMES: [&str; 22] = [
     "TLS_KEY",
     "CORS_ORIGINS",
     "MAX_CONNECTIONS",
+    "DRAIN_DELAY_SECONDS",
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
     "TOKEN_TTL_SECONDS",
@@ -94,6 +97,8 @@ pub struct Config {
     pub cors_origins: Origins,
     /// Client connections of the whole process.
     pub max_connections: usize,
+    /// From the signal to stop to the end of listening.
+    pub drain_delay: Duration,
     /// Absent only beside [`Database::Embedded`], which keeps a secret of its own.
     pub jwt_secret: Option<Secret>,
     /// A secret that was replaced, whose tokens are still good.
@@ -173,6 +178,12 @@ impl Config {
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
+            drain_delay: Duration::from_secs(number(
+                "DRAIN_DELAY_SECONDS",
+                raw.drain_delay_seconds,
+                0,
+                0..=3600,
+            )?),
             jwt_secret,
             jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(
@@ -272,6 +283,7 @@ mod tests {
             (vec![("PORT", "-1")], "PORT"),
             (vec![("HOST", "example")], "HOST"),
             (vec![("BCRYPT_COST", "15")], "BCRYPT_COST"),
+            (vec![("DRAIN_DELAY_SECONDS", "3601")], "DRAIN_DELAY_SECONDS"),
             (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
             (vec![("WORKERS", "0")], "WORKERS"),
             (vec![("POOL_SIZE", "many")], "POOL_SIZE"),

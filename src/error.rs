@@ -68,6 +68,8 @@ pub enum Error {
     Overloaded {
         retry_after: u32,
     },
+    /// This instance is about to stop. Only readiness says so; requests are still answered.
+    Stopping,
     DatabaseUnavailable {
         cause: String,
     },
@@ -118,7 +120,9 @@ impl Error {
             }
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
             Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
-            Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Overloaded { .. } | Self::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+            }
             Self::DatabaseUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
@@ -158,6 +162,7 @@ impl Error {
             Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
             Self::TooManyAttempts { .. } => "Too many wrong passwords. Try again later.",
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
+            Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
             }
@@ -187,7 +192,7 @@ impl Error {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
-            Self::DatabaseUnavailable { .. } => Some(1),
+            Self::DatabaseUnavailable { .. } | Self::Stopping => Some(1),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use healthcare_backend::app::{App, connections};
 use healthcare_backend::config::{Config, Database};
@@ -122,19 +123,28 @@ async fn serve_on(
     if examples {
         print_examples(&address.to_string(), &database.place());
     }
-    serve(listener, Arc::new(app), stopped(stop))
+    let app = Arc::new(app);
+    serve(listener, Arc::clone(&app), stopped(stop, &app))
         .await
         .map_err(|error| error.cause().unwrap_or("cannot serve").to_owned())?;
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn stopped([mut interrupt, mut terminate]: [Signal; 2]) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping");
+/// Ends when the service must no longer listen: after a signal and the delay in which load balancers
+/// notice that it is not ready, or after a second signal.
+async fn stopped([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
+    let mut signalled = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    signalled().await;
+    app.begin_stop();
+    let delay = app.config.drain_delay;
+    tracing::info!(delay_seconds = delay.as_secs(), "stopping");
+    let _ = timeout(delay, signalled()).await;
 }
 
 async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), Failure> {

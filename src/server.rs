@@ -70,6 +70,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    app.begin_stop();
     stop.cancel();
     // The threads end on their own time; waiting for them must not block the runtime.
     let joined = tokio::task::spawn_blocking(move || {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -44,8 +44,8 @@ pub async fn call(
         respond(&worker, peer, record, request).await
     } else {
         let id = record.id.clone();
-        let tasks = worker.tasks.clone();
-        let task = tasks.spawn(async move { respond(&worker, peer, record, request).await });
+        let shared = Arc::clone(&worker);
+        let task = worker.tasks.spawn(async move { respond(&shared, peer, record, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => marked(problem::response(&Error::internal("a task ended"), &id), id),
@@ -55,6 +55,9 @@ pub async fn call(
     };
     if let Some(cross_origin) = cross_origin {
         cross_origin.mark(&mut response);
+    }
+    if worker.app.is_stopping() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use crate::app::Worker;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::response::json_bytes;
 use crate::http::{Request, Response};
@@ -17,9 +17,12 @@ pub fn live(request: &Request) -> Result<Response> {
     Ok(json_bytes(StatusCode::OK, OK))
 }
 
-/// The database answers too.
+/// The database answers too, and the instance is not about to stop.
 pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    if worker.app.is_stopping() {
+        return Err(Error::Stopping);
+    }
     worker.pool.ping().await?;
     Ok(json_bytes(StatusCode::OK, OK))
 }

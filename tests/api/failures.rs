@@ -300,7 +300,11 @@ async fn stopping_answers_what_runs_and_closes_what_is_idle() {
     }
     assert!(TcpStream::connect(server.address()).await.is_err(), "nobody new comes in");
     lock.release().await;
-    assert_eq!(running.await.unwrap().expect(200).json()["name"], "Hopper");
+    let answer = running.await.unwrap().expect(200);
+    assert_eq!(
+        (&answer.json()["name"], answer.header("connection")),
+        (&json!("Hopper"), Some("close"))
+    );
     server.stop();
 }
 

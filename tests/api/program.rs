@@ -8,8 +8,11 @@ use std::os::unix::ffi::OsStringExt;
 use healthcare_backend::db::migrations::MIGRATIONS;
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::harness::program::{Ended, Program, Workplace, database_url};
+use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Client, Lock, TestDb, random};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
@@ -33,6 +36,7 @@ fn a_wrong_setting_is_one_line_that_names_it_and_hides_its_value() {
         ("HOST", vec![("HOST", "hunter2")]),
         ("PORT", vec![("PORT", "65536")]),
         ("PORT", vec![("PORT", "hunter2")]),
+        ("DRAIN_DELAY_SECONDS", vec![("DRAIN_DELAY_SECONDS", "3601")]),
         ("TOKEN_TTL_SECONDS", vec![("TOKEN_TTL_SECONDS", "0")]),
         ("BCRYPT_COST", vec![("BCRYPT_COST", "31")]),
         ("WORKERS", vec![("WORKERS", "-1")]),
@@ -137,6 +141,42 @@ async fn a_request_that_runs_when_it_is_told_to_stop_is_answered() {
     assert_eq!(running.await.unwrap().expect(200).json()["name"], "Hopper");
     let ended = program.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn until_the_delay_is_over_it_serves_but_is_not_ready() {
+    let database = TestDb::new().await;
+    let url = database_url(&database.config());
+    let workplace = Workplace::new();
+    let [database, secret] = with_database(&url);
+    let program = workplace.serve(&[database, secret, ("DRAIN_DELAY_SECONDS", "3600")]);
+    let ada = program.client().registered("ada@example.com").await;
+    ada.get("/health/ready").await.expect(200);
+    let live = request("GET", "/health/live", "", "");
+    let mut kept_open = send(program.address(), &live).await;
+    assert!(!read_head(&mut kept_open).await.contains("connection: "));
+
+    program.signal(Signal::TERM);
+    program.says("stopping");
+    let ready = ada.get("/health/ready").await.expect_error(503, "overloaded");
+    assert_eq!(ready.header("connection"), Some("close"));
+    let body = json!({"name": "Grace"});
+    for answer in [ada.get("/health/live").await, ada.post("/api/patients", &body).await] {
+        assert!(answer.status.is_success(), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    kept_open.write_all(live.as_bytes()).await.unwrap();
+    let last = read_to_end(&mut kept_open).await;
+    assert!(last.contains("HTTP/1.1 200 ") && last.contains("\r\nconnection: close\r\n"), "{last}");
+
+    // Nobody waits for an hour who does not want to.
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code, Some(0));
+
+    let program = workplace.serve(&[database, secret, ("DRAIN_DELAY_SECONDS", "1")]);
+    let address = program.address();
+    program.stop();
+    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]
