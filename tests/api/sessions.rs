@@ -1,11 +1,10 @@
 //! Sessions: refresh, logout, change of password, also across instances.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, JWT_SECRET, TestDb, TestServer, random};
+use crate::harness::{Answer, Client, JWT_SECRET, TestDb, TestServer, random, until};
 
 /// Registers and gives the session and a client that uses it.
 async fn session(server: &TestServer) -> (Value, Client) {
@@ -165,11 +164,10 @@ async fn changing_the_password_ends_every_other_session() {
 
 /// Waits until a client is let in no more.
 async fn shut_out(client: &Client) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while client.get("/api/auth/me").await.status != 401 {
-        assert!(Instant::now() < deadline, "the session is still good");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the session is over", async || {
+        (client.get("/api/auth/me").await.status == 401).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -221,15 +219,11 @@ async fn sessions_that_are_over_are_removed() {
         .unwrap();
     drop(server);
     let _again = TestServer::start_on(Arc::clone(&database)).await;
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let row = connection.query_one("SELECT count(*) FROM sessions", &[]).await.unwrap();
-        if row.get::<_, i64>(0) == 1 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the session is still there");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the session is removed", async || {
+        let left = connection.query("SELECT FROM sessions", &[]).await.unwrap();
+        (left.len() == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
