@@ -33,18 +33,20 @@ impl Tags {
         let mut values = headers.get_all(name).iter().peekable();
         values.peek()?;
         let mut tags = Self::default();
-        // No tag of ours contains a comma, so that what others put into theirs does no harm.
-        for tag in values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')) {
-            let tag = tag.trim();
-            tags.any |= tag == "*";
-            let (opaque, strong) = match tag.strip_prefix("W/") {
-                Some(opaque) => (opaque, false),
-                None => (tag, true),
-            };
-            if let Some(version) = version(opaque) {
-                tags.weak.push(version);
-                if strong {
-                    tags.strong.push(version);
+        for value in values.filter_map(|value| value.to_str().ok()) {
+            // Only alone: in a list it is part of somebody else's tag.
+            tags.any |= value == "*";
+            // No tag of ours contains a comma, so that what others put into theirs does no harm.
+            for tag in value.split(',').map(str::trim) {
+                let (opaque, strong) = match tag.strip_prefix("W/") {
+                    Some(opaque) => (opaque, false),
+                    None => (tag, true),
+                };
+                if let Some(version) = version(opaque) {
+                    tags.weak.push(version);
+                    if strong {
+                        tags.strong.push(version);
+                    }
                 }
             }
         }
@@ -74,6 +76,7 @@ mod tests {
             (&["W/\"3\""], Some(vec![])),
             (&["3"], Some(vec![])),
             (&["\"03\", \"a,b\""], Some(vec![])),
+            (&["\"a,*,b\""], Some(vec![])),
         ] {
             assert_eq!(accepted_versions(&headers(&IF_MATCH, values)), accepted, "{values:?}");
         }
