@@ -207,16 +207,16 @@ async fn sessions_that_are_over_are_removed() {
     let database = Arc::new(TestDb::new().await);
     let server = TestServer::start_on(Arc::clone(&database)).await;
     let (_, client) = session(&server).await;
+    let (_, left_alone) = session(&server).await;
     session(&server).await;
     client.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
     let connection = database.connect().await;
-    connection
-        .batch_execute(
-            "UPDATE sessions SET ended_at = now() - interval '2 days'
-        WHERE ended_at IS NOT NULL",
-        )
-        .await
-        .unwrap();
+    let left_alone = left_alone.user_id().await;
+    let ended = "UPDATE sessions SET ended_at = now() - interval '2 days'
+        WHERE ended_at IS NOT NULL";
+    connection.batch_execute(ended).await.unwrap();
+    let idle = "UPDATE sessions SET idle_until = now() - interval '2 days' WHERE user_id = $1";
+    connection.execute(idle, &[&left_alone]).await.unwrap();
     drop(server);
     let _again = TestServer::start_on(Arc::clone(&database)).await;
     until("the session is removed", async || {
