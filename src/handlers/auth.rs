@@ -8,7 +8,7 @@ use crate::app::{App, Worker};
 use crate::auth::User;
 use crate::auth::password::Verdict;
 use crate::auth::refresh::Generation;
-use crate::auth::throttle::counted;
+use crate::auth::client_address::counted;
 use crate::config::Config;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
