@@ -1,7 +1,8 @@
 //! Where a request comes from: the peer, or what trusted proxies say.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Once;
 
 use hyper::header::{HeaderMap, HeaderName};
 
@@ -51,21 +52,42 @@ impl TrustedProxies {
     /// first that is not one of them.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
-        let values = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
-        for hop in hops.iter().rev() {
-            let Ok(before) = hop.trim().parse::<IpAddr>() else { break };
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
             if !self.contains(client) {
                 break;
             }
-            client = before.to_canonical();
+            let Some(before) = address(hop) else { break };
+            client = before;
         }
         client
+    }
+
+    /// Says once in the life of the process that a proxy is not believed: whoever set it up may not
+    /// know that one user's failed logins lock out all who come through it.
+    pub fn warn_if_ignored(&self, peer: IpAddr, headers: &HeaderMap) {
+        static WARNING: Once = Once::new();
+        if headers.contains_key(FORWARDED_FOR) && !self.contains(peer.to_canonical()) {
+            WARNING.call_once(|| {
+                tracing::warn!(
+                    "logins come with X-Forwarded-For from a peer that is not in TRUSTED_PROXIES: \
+                     everybody behind it is counted as one"
+                );
+            });
+        }
     }
 
     fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| number(address) & network.mask == network.address)
     }
+}
+
+/// The address in one element of `X-Forwarded-For`, which some proxies send with its port.
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
+    Some(address.to_canonical())
 }
 
 /// IPv4 addresses as they are mapped into IPv6 (RFC 4291, section 2.5.5.2).
@@ -94,32 +116,66 @@ mod tests {
 
     use super::*;
 
-    fn client(trusted: &str, peer: &str, forwarded: &[&'static str]) -> String {
+    fn client(trusted: &str, peer: &str, forwarded: &[&'static [u8]]) -> String {
         let trusted =
             if trusted.is_empty() { TrustedProxies::default() } else { trusted.parse().unwrap() };
-        let values = forwarded.iter().map(|value| (FORWARDED_FOR, HeaderValue::from_static(value)));
-        counted(trusted.client(peer.parse().unwrap(), &values.collect()))
+        let values = forwarded
+            .iter()
+            .map(|value| (FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap()))
+            .collect();
+        counted(trusted.client(peer.parse().unwrap(), &values))
     }
 
     #[test]
     fn only_trusted_peers_are_believed() {
         for (trusted, peer, forwarded, expected) in [
-            ("", "10.0.0.1", &["1.2.3.4"][..], "10.0.0.1"),
-            ("10.0.0.0/8", "10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
-            ("10.0.0.0/8", "11.0.0.1", &["1.2.3.4"], "11.0.0.1"),
+            ("", "10.0.0.1", &[&b"1.2.3.4"[..]][..], "10.0.0.1"),
+            ("10.0.0.0/8", "10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.0/8", "11.0.0.1", &[b"1.2.3.4"], "11.0.0.1"),
             // What the client claims itself stands further left.
-            ("10.0.0.0/8", "10.0.0.1", &["6.6.6.6, 1.2.3.4"], "1.2.3.4"),
-            ("10.0.0.0/8", "10.0.0.1", &["6.6.6.6, 1.2.3.4", "10.0.0.2"], "1.2.3.4"),
-            ("10.0.0.1", "10.0.0.1", &["garbage"], "10.0.0.1"),
-            ("10.0.0.1", "::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
-            ("::1, 10.0.0.0/8", "::1", &["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
-            ("0.0.0.0/0", "9.9.9.9", &["1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4", b"10.0.0.2"], "1.2.3.4"),
+            ("10.0.0.1", "10.0.0.1", &[b"garbage"], "10.0.0.1"),
+            ("10.0.0.1", "::ffff:10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
+            ("::1, 10.0.0.0/8", "::1", &[b"2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
+            ("0.0.0.0/0", "9.9.9.9", &[b"1.2.3.4"], "1.2.3.4"),
         ] {
             assert_eq!(
                 client(trusted, peer, forwarded),
                 expected,
                 "{trusted} {peer} {forwarded:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_port_counts_as_that_address() {
+        for (forwarded, expected) in [
+            (&b"1.2.3.4:1111"[..], "1.2.3.4"),
+            (b"[2001:db8::1]:443", "2001:db8::/64"),
+            (b"[2001:db8::1]", "2001:db8::/64"),
+            (b"[::ffff:1.2.3.4]:80", "1.2.3.4"),
+            (b"6.6.6.6:1, 1.2.3.4:2, 10.0.0.2:3", "1.2.3.4"),
+            // What is no address ends what is known.
+            (b"1.2.3.4:", "10.0.0.1"),
+            (b"1.2.3.4:65536", "10.0.0.1"),
+            (b"[1.2.3.4", "10.0.0.1"),
+            (b"6.6.6.6, unknown, 10.0.0.2", "10.0.0.2"),
+        ] {
+            let found = client("10.0.0.0/8", "10.0.0.1", &[forwarded]);
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(forwarded));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_ascii_void_their_own_element_alone() {
+        for (forwarded, expected) in [
+            (&[&b"\xff\xfe, 1.2.3.4"[..]][..], "1.2.3.4"),
+            (&[b"6.6.6.6, caf\xc3\xa9, 1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+            (&[b"\xff", b"1.2.3.4"], "1.2.3.4"),
+            (&[b"1.2.3.4, \xff"], "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.0/8", "10.0.0.1", forwarded), expected, "{forwarded:?}");
         }
     }
 

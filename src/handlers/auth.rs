@@ -6,9 +6,9 @@ use hyper::StatusCode;
 
 use crate::app::{App, Worker};
 use crate::auth::User;
+use crate::auth::client_address::counted;
 use crate::auth::password::Verdict;
 use crate::auth::refresh::Generation;
-use crate::auth::client_address::counted;
 use crate::config::Config;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -166,7 +166,9 @@ pub async fn change_password(
 
 /// What failed logins from where a request comes from are counted by.
 fn address(worker: &Worker, peer: IpAddr, request: &Request) -> String {
-    counted(worker.app.config.trusted_proxies.client(peer, request.headers()))
+    let proxies = &worker.app.config.trusted_proxies;
+    proxies.warn_if_ignored(peer, request.headers());
+    counted(proxies.client(peer, request.headers()))
 }
 
 fn wrong_password() -> Error {
