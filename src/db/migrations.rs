@@ -28,6 +28,8 @@ migrations! {
     "V5__sessions",
     "V6__logins",
     "V7__owners",
+    "V12__gender_o",
+    "V13__gender_o_checked",
 }
 
 /// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.

@@ -40,7 +40,7 @@ object! {
 pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let body = body::read(request, body::AUTH_LIMIT).await?;
-    let [name, email, password] = read_new(&REGISTER_FIELDS, &body)?;
+    let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
     let place = worker.app.passwords.reserve()?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;

@@ -5,6 +5,7 @@ mod access;
 mod attacks;
 mod auth;
 mod bad_input;
+mod collections;
 mod constraints;
 mod crashes;
 mod doctors;
