@@ -78,15 +78,19 @@ pub type Connected = (Client, JoinHandle<()>);
 impl Address {
     /// A connection for the start or a command; its task ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
-        self.connect_within(START_ROOM).await.map(|(client, _)| client)
+        self.connect_within(START_ROOM, lookup).await.map(|(client, _)| client)
     }
 
     /// A connection for requests. It takes the sum of what its addresses may take, and a little more.
     pub async fn connect_soon(&self) -> Result<Connected, ConnectError> {
-        self.connect_within(ROOM).await
+        self.connect_within(ROOM, lookup).await
     }
 
-    async fn connect_within(&self, room: Duration) -> Result<Connected, ConnectError> {
+    async fn connect_within<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+        &self,
+        room: Duration,
+        lookup: fn(String) -> F,
+    ) -> Result<Connected, ConnectError> {
         let mut failure = ConnectError::Silent;
         let mut hosts: Vec<&Config> = self.hosts.iter().collect();
         let random = hosts.iter().any(|c| c.get_load_balance_hosts() == LoadBalanceHosts::Random);
@@ -95,7 +99,7 @@ impl Address {
         }
         while !hosts.is_empty() {
             let host = hosts.remove(0);
-            let mut addresses = match addresses(host).await {
+            let mut addresses = match addresses(host, lookup).await {
                 Ok(addresses) => addresses,
                 Err(error) => {
                     failure = error;
@@ -145,20 +149,25 @@ fn limit(config: &Config, room: Option<Duration>) -> Duration {
 }
 
 /// One configuration for each address of a host.
-async fn addresses(host: &Config) -> Result<Vec<Config>, ConnectError> {
+async fn addresses<F: Future<Output = io::Result<Vec<IpAddr>>>>(
+    host: &Config,
+    lookup: fn(String) -> F,
+) -> Result<Vec<Config>, ConnectError> {
     let ([Host::Tcp(name)], []) = (host.get_hosts(), host.get_hostaddrs()) else {
         return Ok(vec![host.clone()]);
     };
-    let port = host.get_ports().first().copied().unwrap_or_default();
-    let found = timeout(LOOKUP_TIMEOUT, lookup_host((name.as_str(), port))).await;
-    let found = found.map_err(|_| ConnectError::Lookup(io::ErrorKind::TimedOut.into()))?;
-    let found = found.map_err(ConnectError::Lookup)?;
-    let at = |address: IpAddr| {
+    let at = |address| {
         let mut config = host.clone();
         config.hostaddr(address);
         config
     };
-    Ok(found.take(MAX_ADDRESSES).map(|found| at(found.ip())).collect())
+    Ok(lookup(name.clone()).await.map_err(ConnectError::Lookup)?.into_iter().map(at).collect())
+}
+
+async fn lookup(name: String) -> io::Result<Vec<IpAddr>> {
+    // The port has no part in it.
+    let found = timeout(LOOKUP_TIMEOUT, lookup_host((name, 0))).await??;
+    Ok(found.take(MAX_ADDRESSES).map(|found| found.ip()).collect())
 }
 
 /// Any order with the same likelihood (Fisher and Yates); the given one where there are no random
@@ -168,5 +177,75 @@ fn shuffle<T>(items: &mut [T]) {
         let Ok(random) = getrandom::u64() else { return };
         let other = random % (place as u64 + 1);
         items.swap(place, usize::try_from(other).unwrap_or(place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::TcpListener;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    // The clock jumps to the next timeout, as nothing else is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn each_address_has_a_time_of_its_own_and_the_last_the_room() {
+        // The system takes connections for it, but nobody ever answers on them.
+        let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = mute.local_addr().unwrap().port();
+        for (hosts, options, soon, at_start) in [
+            ("127.0.0.1", "", 3, 10),
+            ("127.0.0.1,127.0.0.1,127.0.0.1", "", 5, 12),
+            ("127.0.0.1,127.0.0.1", "load_balance_hosts=random", 4, 11),
+            ("127.0.0.1,127.0.0.1", "connect_timeout=7", 14, 14),
+        ] {
+            let text = format!("host={hosts} port={port} user=u {options}");
+            let address = Address::parse(&text, None).map_err(|error| error.to_string()).unwrap();
+            let started = Instant::now();
+            assert!(address.connect_soon().await.is_err());
+            assert_eq!(started.elapsed().as_secs(), soon, "{text}");
+            let started = Instant::now();
+            assert!(address.connect().await.is_err());
+            assert_eq!(started.elapsed().as_secs(), at_start, "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_address_of_a_name_is_tried_under_that_name() {
+        let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = mute.local_addr().unwrap().port();
+        let address = Address::parse(&format!("host=a,none,b port={port} user=u"), None);
+        let address = address.map_err(|error| error.to_string()).unwrap();
+        let lookup = |name: String| {
+            std::future::ready(match &*name {
+                "none" => Err(io::ErrorKind::NotFound.into()),
+                _ => Ok(vec!["127.0.0.1".parse().unwrap(); 3]),
+            })
+        };
+        let started = Instant::now();
+        assert!(address.connect_within(ROOM, lookup).await.is_err());
+        assert_eq!(started.elapsed().as_secs(), 3 + 3 + 2);
+        let found = addresses(&address.hosts[0], lookup).await.unwrap();
+        for config in &found {
+            // A certificate is compared with the name.
+            assert_eq!(config.get_hosts(), [Host::Tcp("a".to_owned())]);
+            assert_eq!(config.get_hostaddrs(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        }
+        assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn a_shuffle_loses_nothing_and_comes_to_every_order() {
+        let mut found = std::collections::BTreeSet::new();
+        while found.len() < 6 {
+            let mut items = [1, 2, 3];
+            shuffle(&mut items);
+            found.insert(items);
+            items.sort_unstable();
+            assert_eq!(items, [1, 2, 3]);
+        }
     }
 }

@@ -22,5 +22,6 @@ mod program;
 mod properties;
 mod resources;
 mod sessions;
+mod settings;
 mod sql_files;
 mod tls;
