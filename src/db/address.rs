@@ -80,11 +80,11 @@ impl Address {
     /// The first host, if there is one, to which everything would go in the clear through a network.
     pub fn exposed_host(&self) -> Option<String> {
         let exposed = |config: &Config| match (config.get_hosts(), config.get_hostaddrs()) {
-            (_, [address, ..]) if address.to_canonical().is_loopback() => None,
-            ([Host::Tcp(name), ..], []) if is_local(name) => None,
-            ([Host::Tcp(name), ..], _) => Some(name.clone()),
+            (_, [address, ..]) => Some(address.to_string()),
+            ([Host::Tcp(name), ..], []) => Some(name.clone()),
             _ => None,
         };
+        let exposed = |config| exposed(config).filter(|host| !is_local(host));
         self.hosts.iter().filter(|_| self.tls.is_none()).find_map(exposed)
     }
 }
@@ -139,7 +139,7 @@ fn verify(
 ) -> Result<Option<Verify>, AddressError> {
     let roots = parameters.get("sslrootcert");
     let verify = match (parameters.get("sslmode"), roots) {
-        _ if parameters.is_empty("sslmode") => return refuse("has an empty sslmode"),
+        _ if parameters.is_given_empty("sslmode") => return refuse("has an empty sslmode"),
         (None | Some("verify-full"), Some("system")) => Some(Verify::AuthorityAndName),
         (Some(_), Some("system")) => {
             return refuse("has sslrootcert=system without sslmode=verify-full");
@@ -331,7 +331,8 @@ mod tests {
             ("postgres://db.example.com/d", Some("db.example.com")),
             ("postgres://u:hunter2@192.0.2.1/d?sslmode=prefer", Some("192.0.2.1")),
             ("postgres://localhost,db2/d", Some("db2")),
-            ("host=localhost hostaddr=192.0.2.1", Some("localhost")),
+            ("host=localhost hostaddr=192.0.2.1", Some("192.0.2.1")),
+            ("host=/run hostaddr=192.0.2.1", Some("192.0.2.1")),
             ("host=::ffff:192.0.2.1", Some("::ffff:192.0.2.1")),
             ("postgres://db.example.com/d?sslmode=require", None),
             ("host=db hostaddr=127.0.0.1", None),

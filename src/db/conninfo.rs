@@ -50,8 +50,8 @@ impl Parameters {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// An empty value that stands for itself. To libpq an empty `sslmode` is none of the known ones.
-    pub fn is_empty(&self, name: &str) -> bool {
+    /// Whether a value was given that is empty. To libpq that is the default, but for `sslmode`.
+    pub fn is_given_empty(&self, name: &str) -> bool {
         self.0.iter().any(|(found, value)| *found == name && value.is_empty())
     }
 
@@ -223,7 +223,7 @@ mod tests {
                 let last = all.iter().rev().find(|(given, _, _)| *given == name);
                 let last = last.map(|(_, value, _)| value.as_str());
                 prop_assert_eq!(parsed.get(name), last.filter(|value| !value.is_empty()));
-                prop_assert_eq!(parsed.is_empty(name), last == Some(""));
+                prop_assert_eq!(parsed.is_given_empty(name), last == Some(""));
             }
         }
 

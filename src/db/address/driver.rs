@@ -11,8 +11,8 @@ use super::{AddressError, Parameters, Target, refuse};
 /// The longest `connect_timeout`, in seconds.
 const MAX_CONNECT_TIMEOUT: u64 = 3600;
 
-/// The driver reads a string of our own making, with one host, every value in
-/// quotes and no name twice, and must have understood it as we do.
+/// The driver reads a string of our own making, with one host, every value in quotes and no name twice, and
+/// must have understood it as we do.
 pub fn configure(
     parameters: &Parameters,
     target: &Target<'_>,
