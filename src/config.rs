@@ -20,7 +20,8 @@ use values::{address, cors_origins, database_url, log_level, number, secret, tru
 
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::auth::throttle::{Throttle, TrustedProxies};
+use crate::auth::client_address::TrustedProxies;
+use crate::auth::throttle::Throttle;
 use crate::db::Address;
 use crate::http::cors::Origins;
 use crate::secret::Secret;

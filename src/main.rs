@@ -98,6 +98,13 @@ async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
     let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
     let needed = connections(config.workers, config.pool_size);
     let mut database = Connected::start(config, needed).await?;
+    if let Some(host) = database.address().exposed_host() {
+        tracing::warn!(
+            host,
+            "the connection to the database is not encrypted and leaves this machine: \
+             sslmode=verify-full in DATABASE_URL protects it"
+        );
+    }
     let result = serve_on(&database, config, needed, stop, examples).await;
     // Last of all, when nothing writes any more.
     database.stop();

@@ -7,6 +7,8 @@ use crate::id::parse_id;
 /// A path of the service, its id parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
+    /// What this is and where things are.
+    Index,
     Live,
     Ready,
     Register,
@@ -22,6 +24,8 @@ pub enum Route {
     Mappings,
     /// `GET` reads the id as a patient's, `DELETE` as a mapping's.
     Mapping(i64),
+    /// The doctors of a patient, as `GET` of [`Mapping`](Self::Mapping).
+    PatientMappings(i64),
 }
 
 /// Who may use a route.
@@ -32,11 +36,15 @@ pub enum Access {
 }
 
 /// No path of the service has more segments.
-const MAX_SEGMENTS: usize = 3;
+const MAX_SEGMENTS: usize = 4;
 
 impl Route {
     /// Matches a path, undecoded, with or without one slash at its end.
     pub fn parse(path: &str) -> Option<Self> {
+        // Its slash is not one at its end, and `//` is no path.
+        if path == "/" {
+            return Some(Self::Index);
+        }
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut segments = [""; MAX_SEGMENTS];
@@ -46,11 +54,12 @@ impl Route {
             count += 1;
         }
         Some(match segments.get(..count)? {
+            ["api"] => Self::Index,
             ["health", "live"] => Self::Live,
-            ["health", "ready"] => Self::Ready,
+            ["health"] | ["health", "ready"] => Self::Ready,
             ["api", "auth", "register"] => Self::Register,
             ["api", "auth", "login"] => Self::Login,
-            ["api", "auth", "refresh"] => Self::Refresh,
+            ["api", "auth", "refresh"] | ["api", "auth", "token", "refresh"] => Self::Refresh,
             ["api", "auth", "logout"] => Self::Logout,
             ["api", "auth", "me"] => Self::Me,
             ["api", "auth", "password"] => Self::Password,
@@ -60,6 +69,7 @@ impl Route {
             ["api", "doctors", id] => Self::Doctor(parse_id(id)?),
             ["api", "mappings"] => Self::Mappings,
             ["api", "mappings", id] => Self::Mapping(parse_id(id)?),
+            ["api", "mappings", "patient", id] => Self::PatientMappings(parse_id(id)?),
             _ => return None,
         })
     }
@@ -67,6 +77,7 @@ impl Route {
     /// The route's name in logs: its path without ids.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Index => "/api",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Register => "/api/auth/register",
@@ -81,13 +92,16 @@ impl Route {
             Self::Doctor(_) => "/api/doctors/{id}",
             Self::Mappings => "/api/mappings",
             Self::Mapping(_) => "/api/mappings/{id}",
+            Self::PatientMappings(_) => "/api/mappings/patient/{id}",
         }
     }
 
     /// The `Allow` header: exactly the methods that work (RFC 9110, section 10.2.1).
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Live | Self::Ready | Self::Me => "GET, HEAD, OPTIONS",
+            Self::Index | Self::Live | Self::Ready | Self::Me | Self::PatientMappings(_) => {
+                "GET, HEAD, OPTIONS"
+            }
             Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
             Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
@@ -103,9 +117,12 @@ impl Route {
 
     pub fn access(self) -> Access {
         match self {
-            Self::Live | Self::Ready | Self::Register | Self::Login | Self::Refresh => {
-                Access::Anyone
-            }
+            Self::Index
+            | Self::Live
+            | Self::Ready
+            | Self::Register
+            | Self::Login
+            | Self::Refresh => Access::Anyone,
             Self::Logout
             | Self::Me
             | Self::Password
@@ -114,7 +131,8 @@ impl Route {
             | Self::Doctors
             | Self::Doctor(_)
             | Self::Mappings
-            | Self::Mapping(_) => Access::User,
+            | Self::Mapping(_)
+            | Self::PatientMappings(_) => Access::User,
         }
     }
 }

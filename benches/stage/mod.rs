@@ -92,7 +92,7 @@ impl Stage {
 
     /// Replaces all rows by those with which everything begins.
     pub fn fill(&self) {
-        let mut config = self.address.config.clone();
+        let mut config = self.address.hosts()[0].clone();
         // The service's role may not checkpoint.
         let superuser = Address::plain(config.user("postgres").clone());
         let script = [EMPTY, include_str!("accounts.sql"), include_str!("../load/fill.sql")]

@@ -1,7 +1,8 @@
-//! Who is asking: tokens, sessions, passwords, failed logins, and the user that only a verified token
-//! can make.
+//! Who is asking, and from where: tokens, sessions, passwords, failed logins, and the user that only a
+//! verified token can make.
 
 pub mod cache;
+pub mod client_address;
 pub mod guard;
 pub mod hash;
 pub mod password;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use tracing::level_filters::LevelFilter;
 
 use super::{ConfigError, wrong};
-use crate::auth::throttle::TrustedProxies;
+use crate::auth::client_address::TrustedProxies;
 use crate::db::Address;
 use crate::http::cors::Origins;
 use crate::secret::Secret;

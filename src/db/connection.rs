@@ -7,16 +7,18 @@ use std::time::Duration;
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, NoTls, Statement};
+use tokio_postgres::{CancelToken, Config, Statement};
 
+use super::connect::ConnectError;
 use super::errors::Aftermath;
 use super::{Address, Sql};
 use crate::error::{Error, Result};
 
-/// How long making a connection may take, its statements included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long preparing a new connection's statements may take.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
 /// When PostgreSQL itself gives up a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A value for a statement's `$1`, `$2`, ...
@@ -24,7 +26,6 @@ pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// Makes connections and tells which are still good.
 pub struct Manager {
-    inner: deadpool_postgres::Manager,
     address: Address,
     /// Rises when all connections made so far must be replaced.
     generation: AtomicU64,
@@ -39,18 +40,21 @@ pub struct Connection {
 
 impl managed::Manager for Manager {
     type Type = Connection;
-    type Error = tokio_postgres::Error;
+    type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, Self::Error> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let client = self.inner.create().await?;
+        let (client, task) = self.address.connect_soon().await?;
+        let client = ClientWrapper::new(client, task);
         let prepare = async |sql: &Sql| {
             client.prepare(sql.text()).await.inspect_err(|error| {
                 let code = error.code().map(SqlState::code).unwrap_or_default();
                 tracing::error!(statement = sql.file(), code, "cannot be prepared");
             })
         };
-        let statements = try_join_all(Sql::ALL.iter().map(prepare)).await?;
+        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
+        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
+        let statements = statements.map_err(|_| ConnectError::Silent)??;
         Ok(Connection { client, statements, generation })
     }
 
@@ -68,13 +72,7 @@ impl managed::Manager for Manager {
 
 impl Manager {
     pub fn new(address: &Address) -> Self {
-        let address = bounded(address);
-        let config = address.config.clone();
-        let inner = match &address.tls {
-            Some(tls) => deadpool_postgres::Manager::new(config, tls.clone()),
-            None => deadpool_postgres::Manager::new(config, NoTls),
-        };
-        Self { inner, address, generation: AtomicU64::new(0) }
+        Self { address: bounded(address), generation: AtomicU64::new(0) }
     }
 
     /// Whether a connection is open and knows the server as it is now.
@@ -108,10 +106,15 @@ impl Connection {
     }
 }
 
-/// Adds the limits without which a silent server would be waited for forever.
+/// Adds the limits without which a silent server would be waited for forever, where the settings have
+/// none.
 pub fn bounded(address: &Address) -> Address {
     let mut address = address.clone();
-    let config = &mut address.config;
+    address.hosts.iter_mut().for_each(bound);
+    address
+}
+
+fn bound(config: &mut Config) {
     // One plan for all values. Left to itself, PostgreSQL plans a list anew for every page, because its
     // optional filters look cheaper for known values; it alone reads 1.16 times as many pages without.
     // Such a plan lasts until the table is next analysed, so two ways are switched off. A sequential
@@ -123,14 +126,20 @@ pub fn bounded(address: &Address) -> Address {
         config.get_options().unwrap_or_default(),
         STATEMENT_TIMEOUT.as_millis()
     );
-    config
-        .options(options.trim())
-        .application_name("healthcare-backend")
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_user_timeout(Duration::from_secs(10))
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(30))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(3);
-    address
+    config.options(options.trim());
+    if config.get_application_name().is_none() {
+        config.application_name("healthcare-backend");
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(10));
+    }
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(Duration::from_secs(30));
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(Duration::from_secs(10));
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(3);
+    }
 }

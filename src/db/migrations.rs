@@ -1,10 +1,8 @@
 //! The schema: refinery's migrations, one instance at a time.
 
 use std::fmt;
-use std::time::Duration;
 
 use refinery::{Migration, Runner};
-use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::Address;
@@ -29,13 +27,12 @@ migrations! {
     "V6__logins",
     "V7__owners",
     "V8__random_ids",
+    "V12__gender_o",
+    "V13__gender_o_checked",
 }
 
 /// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.
 const LOCK: i64 = 0x6865_616c_7468_6361;
-
-/// How long connecting may take. tokio-postgres only limits the way to the server, not its silence.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the database cannot be used, in one sentence for the person who starts the program.
 #[derive(Debug)]
@@ -89,10 +86,8 @@ pub async fn run(address: &Address, connections: usize) -> Result<(), SetupError
 
 /// A connection of its own, beside the pool; it ends when the client is dropped.
 pub async fn connect(address: &Address) -> Result<Client, SetupError> {
-    timeout(START_TIMEOUT, bounded(address).connect())
-        .await
-        .map_err(|_| SetupError::new("the database cannot be reached: it does not answer"))?
-        .map_err(|error| SetupError::because("the database cannot be reached", &error))
+    let connected = bounded(address).connect().await;
+    connected.map_err(|error| SetupError::because("the database cannot be reached", &error))
 }
 
 async fn check_server(client: &Client, connections: usize) -> Result<(), SetupError> {

@@ -2,7 +2,9 @@
 //! embedded server. Nothing here knows HTTP.
 
 pub mod address;
+pub mod connect;
 pub mod connection;
+pub mod conninfo;
 pub mod embedded;
 pub mod errors;
 pub mod insert;

@@ -8,7 +8,8 @@ use deadpool::managed::{self, Object, PoolError, TimeoutType};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
-use super::connection::{CONNECT_TIMEOUT, Connection, Manager, Parameter};
+use super::connect::ConnectError;
+use super::connection::{Connection, Manager, Parameter};
 use super::{Address, Sql, errors};
 use crate::error::{Error, Result};
 
@@ -25,13 +26,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Connections are made when they are first needed.
+    /// Connections are made when they are first needed. Making one, and looking whether one is good,
+    /// have their limits in the manager.
     pub fn new(address: &Address, size: usize) -> Result<Self> {
         let inner = managed::Pool::builder(Manager::new(address))
             .max_size(size)
             .wait_timeout(Some(WAIT_TIMEOUT))
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
@@ -79,10 +79,8 @@ impl Pool {
 
     /// A connection of the caller's own, beside those of the pool.
     pub async fn connect(&self) -> Result<Connection> {
-        match timeout(CONNECT_TIMEOUT, managed::Manager::create(self.manager())).await {
-            Ok(made) => made.map_err(|error| cannot_connect(PoolError::Backend(error))),
-            Err(_) => Err(cannot_connect(PoolError::Timeout(TimeoutType::Create))),
-        }
+        let made = managed::Manager::create(self.manager()).await;
+        made.map_err(|error| cannot_connect(PoolError::Backend(error)))
     }
 
     /// What makes the pool's connections.
@@ -115,7 +113,7 @@ impl Pool {
     }
 }
 
-fn cannot_connect(error: PoolError<tokio_postgres::Error>) -> Error {
+fn cannot_connect(error: PoolError<ConnectError>) -> Error {
     let cause = match error {
         PoolError::Timeout(TimeoutType::Wait) => return Error::Overloaded { retry_after: 1 },
         // The message may quote names; the code does not.

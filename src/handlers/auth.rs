@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use hyper::StatusCode;
 
 use crate::app::{App, Worker};
+use crate::auth::client_address::counted;
 use crate::auth::password::Verdict;
 use crate::auth::refresh::Generation;
-use crate::auth::throttle::counted;
 use crate::auth::token::{Signed, unix_seconds};
 use crate::auth::{SessionId, User};
 use crate::config::Config;
@@ -41,7 +41,7 @@ object! {
 pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let body = body::read(request, body::AUTH_LIMIT).await?;
-    let [name, email, password] = read_new(&REGISTER_FIELDS, &body)?;
+    let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
     let place = worker.app.passwords.reserve()?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
@@ -177,7 +177,9 @@ pub async fn change_password(
 
 /// What failed logins from where a request comes from are counted by.
 fn address(worker: &Worker, peer: IpAddr, request: &Request) -> String {
-    counted(worker.app.config.trusted_proxies.client(peer, request.headers()))
+    let proxies = &worker.app.config.trusted_proxies;
+    proxies.warn_if_ignored(peer, request.headers());
+    counted(proxies.client(peer, request.headers()))
 }
 
 fn wrong_password() -> Error {

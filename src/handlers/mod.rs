@@ -4,6 +4,7 @@
 mod auth;
 mod doctors;
 mod health;
+mod index;
 mod list;
 mod mappings;
 mod patients;
@@ -30,6 +31,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
+        (Route::Index, Method::GET) => Box::pin(ready(index::index(&request))),
         (Route::Live, Method::GET) => Box::pin(ready(health::live(&request))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker, request)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, request)),
@@ -74,7 +76,7 @@ pub fn private(
 
         (Route::Mappings, Method::POST) => Box::pin(mappings::create(worker, user, request)),
         (Route::Mappings, Method::GET) => Box::pin(mappings::list(worker, user, request)),
-        (Route::Mapping(patient_id), Method::GET) => {
+        (Route::Mapping(patient_id) | Route::PatientMappings(patient_id), Method::GET) => {
             Box::pin(mappings::doctors(worker, user, patient_id, request))
         }
         (Route::Mapping(id), Method::DELETE) => {

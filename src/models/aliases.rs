@@ -4,7 +4,6 @@ const ALIASES: &[(&str, &str)] = &[
     ("phone_number", "phone"),
     ("contact", "phone"),
     ("contact_number", "phone"),
-    ("emergency_contact", "emergency_contact_name"),
     ("dob", "date_of_birth"),
     ("specialty", "specialization"),
     ("experience", "years_of_experience"),
@@ -15,14 +14,12 @@ const ALIASES: &[(&str, &str)] = &[
     ("patientId", "patient_id"),
     ("doctor", "doctor_id"),
     ("doctorId", "doctor_id"),
+    ("refresh", "refresh_token"),
+    ("confirm_password", "password_confirm"),
+    ("password2", "password_confirm"),
 ];
 
 /// The field that a name stands for: its own unless it is an alias.
 pub fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, field)| field)
-}
-
-/// The other names of a field.
-pub fn of(field: &str) -> impl Iterator<Item = &'static str> {
-    ALIASES.iter().filter(move |(_, name)| *name == field).map(|(alias, _)| *alias)
 }

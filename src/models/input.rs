@@ -7,7 +7,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::aliases;
-use super::json::Members;
+use super::json::{self, Members};
+use super::nearest::UnknownNames;
 use super::rules::{Rule, Value};
 use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 
@@ -15,8 +16,6 @@ use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 /// as it was read.
 const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
-/// A longer unknown name is not compared with the known ones.
-const MAX_COMPARED_NAME: usize = 64;
 
 /// One field that a client may send.
 #[derive(Debug)]
@@ -57,39 +56,62 @@ fn read<'a, const N: usize>(
 ) -> Result<[Value<'a>; N]> {
     let Members(members) = Members::parse(body)?;
     let mut values = [const { Value::Absent }; N];
-    let mut given = [false; N];
+    // The names under which fields were sent.
+    let mut given = [None; N];
     let mut server_given = [false; SERVER_FIELDS.len()];
+    let mut unknown = UnknownNames::of(fields);
     let mut errors = Vec::new();
-    for (name, raw) in members {
+    for (name, raw) in &members {
         if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
-        let known = aliases::canonical(&name);
+        let known = aliases::canonical(name);
         let place =
             fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.name == known);
         let Some(((field, value), given)) = place else {
-            let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| **f == name);
+            let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| *f == name);
             match server {
                 Some((_, given)) if !*given => *given = true,
-                Some(_) => errors.push(FieldError::new(name, "is given twice")),
-                None => errors.push(unknown(fields, name)),
+                Some(_) => errors.push(FieldError::new(&**name, "is given twice")),
+                None => errors.push(FieldError::new(&**name, unknown.message(name))),
             }
             continue;
         };
-        if std::mem::replace(given, true) {
+        if given.replace(&**name).is_some() {
             errors.push(twice(name, field.name));
             continue;
         }
         match check(field, raw) {
             Ok(checked) => *value = checked,
-            Err(message) => errors.push(FieldError::new(name, message)),
+            Err(message) => errors.push(FieldError::new(&**name, message)),
         }
     }
-    if whole && errors.len() < MAX_FIELD_ERRORS {
-        let missing = fields.iter().zip(given).filter(|(field, given)| field.required && !given);
+    errors.extend(unlike(fields, &values, &given));
+    if whole {
+        let missing =
+            fields.iter().zip(given).filter(|(field, name)| field.required && name.is_none());
         errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
     }
+    errors.truncate(MAX_FIELD_ERRORS);
     if errors.is_empty() { Ok(values) } else { Err(Error::fields(errors)) }
+}
+
+/// The fields that do not repeat another as they must. Where that one is wrong itself, nothing is said.
+fn unlike<'f>(
+    fields: &'static [Field],
+    values: &'f [Value<'_>],
+    given: &'f [Option<&str>],
+) -> impl Iterator<Item = FieldError> {
+    fields.iter().zip(values).zip(given).filter_map(move |((field, value), name)| {
+        let (Rule::Repeats(other), Some(name)) = (field.rule, name) else { return None };
+        let original = fields.iter().zip(values).find(|(field, _)| field.name == other);
+        let Some((_, Value::Text(original))) = original else { return None };
+        let same = match value {
+            Value::Json(raw) => json::text(raw).is_some_and(|text| text == *original),
+            _ => false,
+        };
+        (!same).then(|| FieldError::new(*name, format!("must equal {other}")))
+    })
 }
 
 fn check<'a>(field: &Field, raw: &'a RawValue) -> Result<Value<'a>, Cow<'static, str>> {
@@ -100,23 +122,11 @@ fn check<'a>(field: &Field, raw: &'a RawValue) -> Result<Value<'a>, Cow<'static,
     }
 }
 
-fn twice(name: Cow<'_, str>, field: &str) -> FieldError {
+fn twice(name: &str, field: &str) -> FieldError {
     let message = if name == field {
         "is given twice".to_owned()
     } else {
         format!("is given twice: it is another name of {field}")
-    };
-    FieldError::new(name, message)
-}
-
-fn unknown(fields: &'static [Field], name: Cow<'_, str>) -> FieldError {
-    let comparable = name.len() <= MAX_COMPARED_NAME;
-    let names = fields.iter().flat_map(|field| aliases::of(field.name).chain([field.name]));
-    let nearest =
-        names.filter(|_| comparable).min_by_key(|known| strsim::damerau_levenshtein(known, &name));
-    let message = match nearest {
-        Some(nearest) => format!("is not a known field; the nearest is {nearest}").into(),
-        None => Cow::Borrowed("is not a known field"),
     };
     FieldError::new(name, message)
 }

@@ -19,6 +19,9 @@ impl<'a> Members<'a> {
         let Ok(text) = std::str::from_utf8(body) else {
             return Err(Error::MalformedJson { detail: "The body is not UTF-8.".into() });
         };
+        if text.trim_ascii().is_empty() {
+            return Err(Error::MalformedJson { detail: "The body is empty.".into() });
+        }
         let members = serde_json::from_str::<Self>(text);
         members.map_err(|error| match serde_json::from_str::<&RawValue>(text) {
             Ok(value) if !value.get().starts_with('{') => {

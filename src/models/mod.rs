@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod input;
 pub mod json;
 pub mod mapping;
+pub mod nearest;
 pub mod patient;
 pub mod rules;
 pub mod user;

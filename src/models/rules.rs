@@ -21,7 +21,7 @@ const MAX_METADATA: usize = 8192;
 const MAX_PASSWORD_BYTES: usize = 71;
 const MIN_PASSWORD: usize = 8;
 
-pub const GENDERS: &[&str] = &["male", "female", "other", "unknown", "m", "f"];
+pub const GENDERS: &[&str] = &["male", "female", "other", "unknown", "m", "f", "o"];
 const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"];
 
 /// The rule of one field. Lengths count Unicode scalar values.
@@ -50,6 +50,8 @@ pub enum Rule {
     NewPassword,
     /// Any text, even one that could never be right; what it is compared with decides.
     Credential,
+    /// The same text as that of the field of this name, in the same body.
+    Repeats(&'static str),
 }
 
 /// A checked value, as a parameter of a statement and as JSON of a patch.
@@ -75,6 +77,8 @@ impl Rule {
             Self::Id => id(raw),
             Self::Metadata => metadata(raw),
             Self::Credential => text(raw).map(Value::Text),
+            // What it must equal may come after it.
+            Self::Repeats(_) => Ok(Value::Json(Cow::Borrowed(raw))),
             Self::Name { .. }
             | Self::Text { .. }
             | Self::Gender
@@ -106,7 +110,11 @@ impl Rule {
                 text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD
             }
             Self::BirthDate => return birth_date(&text),
-            Self::Integer { .. } | Self::Id | Self::Metadata | Self::Credential => true,
+            Self::Integer { .. }
+            | Self::Id
+            | Self::Metadata
+            | Self::Credential
+            | Self::Repeats(_) => true,
         };
         if right { Ok(Value::Text(text)) } else { Err(self.expectation()) }
     }

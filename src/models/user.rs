@@ -1,6 +1,6 @@
 //! A user: somebody who logs in.
 
-use super::input::{Field, required};
+use super::input::{Field, optional, required};
 use super::rules::Rule;
 use crate::db::Timestamp;
 use crate::db::row::row;
@@ -16,11 +16,12 @@ row! {
     }
 }
 
-/// What registering takes.
-pub const REGISTER_FIELDS: [Field; 3] = [
+/// What registering takes. Forms ask for the password twice, and some clients send both.
+pub const REGISTER_FIELDS: [Field; 4] = [
     required("name", Rule::Name { max: 200 }),
     required("email", Rule::Email),
     required("password", Rule::NewPassword),
+    optional("password_confirm", Rule::Repeats("password")),
 ];
 
 /// What logging in takes: anything, because what is wrong is not said.

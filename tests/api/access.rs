@@ -43,14 +43,15 @@ impl Examples {
         Self { email, refresh_token, patient, doctor, mapping }
     }
 
-    fn path(&self, row: &Row, method: &str) -> String {
+    /// One of a row's paths.
+    fn path(&self, row: &Row, path: &str, method: &str) -> String {
         let id = match row.id {
-            Id::None => return row.label.to_owned(),
+            Id::None => return path.to_owned(),
             Id::Doctor => self.doctor,
             Id::PatientOrMapping if method == "DELETE" => self.mapping,
             Id::Patient | Id::PatientOrMapping => self.patient,
         };
-        row.label.replace("{id}", &id.to_string())
+        path.replace("{id}", &id.to_string())
     }
 
     /// A body with which the owner succeeds.
@@ -119,7 +120,11 @@ fn without_identity(row: &Row, method: &str) -> Option<(u16, &'static str)> {
     }
 }
 
-const SLASHES: [&str; 2] = ["", "/"];
+/// Every spelling of a row's path with every method.
+fn requests(row: &Row) -> impl Iterator<Item = (String, &'static str)> {
+    let paths = row.paths();
+    METHODS.into_iter().flat_map(move |method| paths.clone().into_iter().map(move |p| (p, method)))
+}
 
 #[tokio::test]
 async fn without_a_valid_token_nothing_but_the_public_routes_works() {
@@ -131,8 +136,8 @@ async fn without_a_valid_token_nothing_but_the_public_routes_works() {
         callers.push((who, server.anyone().with_token(&token), "invalid_token"));
     }
     for row in TABLE {
-        for (method, slash) in METHODS.iter().flat_map(|m| SLASHES.map(|slash| (*m, slash))) {
-            let path = examples.path(row, method) + slash;
+        for (path, method) in requests(row) {
+            let path = examples.path(row, &path, method);
             for (who, client, refusal) in &callers {
                 let cell = Cell { method, path: &path, who };
                 let (status, code) =
@@ -163,14 +168,14 @@ async fn the_owner_and_another_user_get_what_the_table_says() {
         for email in &emails {
             server.anyone().registered(email).await;
         }
-        for (method, slash) in METHODS.iter().flat_map(|m| SLASHES.map(|slash| (*m, slash))) {
+        for (path, method) in requests(row) {
             for who in ["another user", "the owner"] {
                 // What one cell deletes or ends, the next must find again.
                 let owner = server.anyone().logged_in(&emails[0]).await;
                 let examples = Examples::of(&owner).await;
                 let other = server.anyone().logged_in(&emails[1]).await;
                 let client = if who == "the owner" { &owner } else { &other };
-                let path = examples.path(row, method) + slash;
+                let path = examples.path(row, &path, method);
                 let cell = Cell { method, path: &path, who };
                 let (status, code) = without_identity(row, method).unwrap_or_else(|| {
                     let expected = row.cell(method);
@@ -188,10 +193,15 @@ async fn a_path_that_does_not_exist_is_not_found_whoever_asks_and_however() {
     let server = TestServer::start().await;
     let clients = [server.anyone(), server.anyone().with_token("garbage"), server.user().await];
     for path in [
-        "/",
-        "/api",
-        "/api/",
+        "//",
+        "/api//",
         "/api/auth",
+        "/api/auth/token",
+        "/api/auth/token/refresh/x",
+        "/api/mappings/patient",
+        "/api/mappings/patient/x",
+        "/api/mappings/patient/01",
+        "/api/patients/patient/1",
         "/api/patient",
         "/api/patients/1/2",
         "/api/patients//",
@@ -200,7 +210,8 @@ async fn a_path_that_does_not_exist_is_not_found_whoever_asks_and_however() {
         "/API/patients",
         "/api/%70atients",
         "/api/auth/me/x",
-        "/health",
+        "/health//",
+        "/health/dead",
         "/api/patients/x?broken=%",
     ] {
         for method in METHODS {
@@ -221,8 +232,8 @@ async fn a_path_that_does_not_exist_is_not_found_whoever_asks_and_however() {
 fn the_table_has_every_route() {
     // `row_of` matches exhaustively, so that a route without a row does not compile.
     for row in TABLE {
-        let path = row.label.replace("{id}", "7");
-        for path in [path.clone(), path + "/"] {
+        for path in row.paths() {
+            let path = path.replace("{id}", "7");
             let route = Route::parse(&path).unwrap();
             assert_eq!(row_of(route).label, row.label);
             assert_eq!(route.label(), row.label);
@@ -246,13 +257,27 @@ async fn head_answers_as_get_without_a_body() {
     let owner = server.user().await;
     let examples = Examples::of(&owner).await;
     for row in TABLE.iter().filter(|row| row.allow.contains("HEAD")) {
-        let path = examples.path(row, "GET");
+        let path = examples.path(row, row.label, "GET");
         let get = owner.get(&path).await.expect(200);
         let head = owner.send(Method::HEAD, &path, None).await.expect(200);
         for name in ["content-type", "content-length", "etag", "link"] {
             assert_eq!(get.header(name), head.header(name), "{name} of {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_index_names_the_service_and_links_to_what_exists() {
+    let server = TestServer::start().await;
+    let index = server.anyone().get("/").await.expect(200).json();
+    assert_eq!(index, server.anyone().get("/api").await.expect(200).json());
+    assert_eq!(index["name"], "healthcare-backend");
+    assert_eq!(index["version"], env!("CARGO_PKG_VERSION"));
+    for (name, path) in index["links"].as_object().unwrap() {
+        let path = path.as_str().unwrap();
+        assert_eq!(Route::parse(path).map(Route::label), Some(path), "{name}");
+    }
+    server.anyone().get("/?x=1").await.expect_error(400, "bad_query");
 }
 
 #[tokio::test]

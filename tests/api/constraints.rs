@@ -58,6 +58,14 @@ async fn the_table_lists_every_constraint_of_the_schema() {
 }
 
 #[tokio::test]
+async fn every_constraint_holds_for_every_row() {
+    let database = TestDb::new().await;
+    let database = database.connect().await;
+    let sql = "SELECT conname::text FROM pg_constraint WHERE NOT convalidated";
+    assert_eq!(strings(&database, sql).await, BTreeSet::new());
+}
+
+#[tokio::test]
 async fn every_violation_means_something_to_a_client() {
     let database = TestDb::new().await;
     let database = database.connect().await;

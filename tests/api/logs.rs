@@ -200,6 +200,8 @@ async fn each_request_leaves_one_line_that_says_what_it_was() {
     let cases: Vec<Case<'_>> = vec![
         (&anyone, "GET", "/health/live", None, 200, "/health/live", None),
         (&anyone, "HEAD", "/health/ready/", None, 200, "/health/ready", None),
+        (&anyone, "GET", "/health", None, 200, "/health/ready", None),
+        (&anyone, "GET", "/", None, 200, "/api", None),
         (&anyone, "POST", "/api/auth/login", Some("{}"), 422, "/api/auth/login", None),
         (&anyone, "GET", "/api/patients", None, 401, "/api/patients", None),
         (&anyone, "OPTIONS", "/api/patients", None, 204, "/api/patients", None),

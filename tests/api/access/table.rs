@@ -3,7 +3,10 @@
 use healthcare_backend::routes::{Access, Route};
 
 pub struct Row {
+    /// Its path, and its name in the log.
     pub label: &'static str,
+    /// Other paths that are the same.
+    pub also: &'static [&'static str],
     pub id: Id,
     pub allow: &'static str,
     pub access: Access,
@@ -28,6 +31,18 @@ pub enum Id {
 }
 
 impl Row {
+    /// Its paths, with and without a slash at the end.
+    pub fn paths(&self) -> Vec<String> {
+        let with_slash = |path: &str| format!("{}/", path.trim_end_matches('/'));
+        let mut paths: Vec<String> = [&[self.label], self.also]
+            .concat()
+            .into_iter()
+            .flat_map(|path| [path.to_owned(), with_slash(path)])
+            .collect();
+        paths.dedup();
+        paths
+    }
+
     pub fn cell(&self, method: &str) -> &Cell {
         let method = if method == "HEAD" { "GET" } else { method };
         let mut cells = self.cells.iter();
@@ -65,44 +80,48 @@ const COLLECTION: &str = "GET, HEAD, POST, OPTIONS";
 const RESOURCE: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 
 table! {
+    Route::Index => Row {
+        label: "/api", also: &["/"], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
     Route::Live => Row {
-        label: "/health/live", id: Id::None, allow: READ, access: Access::Anyone,
+        label: "/health/live", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
     Route::Ready => Row {
-        label: "/health/ready", id: Id::None, allow: READ, access: Access::Anyone,
+        label: "/health/ready", also: &["/health"], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
     Route::Register => Row {
-        label: "/api/auth/register", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        label: "/api/auth/register", also: &[], id: Id::None, allow: SUBMIT, access: Access::Anyone,
         cells: &[all("POST", 201)],
     },
     Route::Login => Row {
-        label: "/api/auth/login", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        label: "/api/auth/login", also: &[], id: Id::None, allow: SUBMIT, access: Access::Anyone,
         cells: &[all("POST", 200)],
     },
     Route::Refresh => Row {
-        label: "/api/auth/refresh", id: Id::None, allow: SUBMIT, access: Access::Anyone,
+        label: "/api/auth/refresh", also: &["/api/auth/token/refresh"], id: Id::None, allow: SUBMIT, access: Access::Anyone,
         cells: &[all("POST", 200)],
     },
     Route::Logout => Row {
-        label: "/api/auth/logout", id: Id::None, allow: SUBMIT, access: Access::User,
+        label: "/api/auth/logout", also: &[], id: Id::None, allow: SUBMIT, access: Access::User,
         cells: &[all("POST", 204)],
     },
     Route::Password => Row {
-        label: "/api/auth/password", id: Id::None, allow: "PUT, OPTIONS", access: Access::User,
+        label: "/api/auth/password", also: &[], id: Id::None, allow: "PUT, OPTIONS", access: Access::User,
         cells: &[all("PUT", 204)],
     },
     Route::Me => Row {
-        label: "/api/auth/me", id: Id::None, allow: READ, access: Access::User,
+        label: "/api/auth/me", also: &[], id: Id::None, allow: READ, access: Access::User,
         cells: &[all("GET", 200)],
     },
     Route::Patients => Row {
-        label: "/api/patients", id: Id::None, allow: COLLECTION, access: Access::User,
+        label: "/api/patients", also: &[], id: Id::None, allow: COLLECTION, access: Access::User,
         cells: &[all("GET", 200), all("POST", 201)],
     },
     Route::Patient(_) => Row {
-        label: "/api/patients/{id}", id: Id::Patient, allow: RESOURCE, access: Access::User,
+        label: "/api/patients/{id}", also: &[], id: Id::Patient, allow: RESOURCE, access: Access::User,
         cells: &[
             cell("GET", 200, 404, "patient_not_found"),
             cell("PUT", 200, 404, "patient_not_found"),
@@ -111,11 +130,11 @@ table! {
         ],
     },
     Route::Doctors => Row {
-        label: "/api/doctors", id: Id::None, allow: COLLECTION, access: Access::User,
+        label: "/api/doctors", also: &[], id: Id::None, allow: COLLECTION, access: Access::User,
         cells: &[all("GET", 200), all("POST", 201)],
     },
     Route::Doctor(_) => Row {
-        label: "/api/doctors/{id}", id: Id::Doctor, allow: RESOURCE, access: Access::User,
+        label: "/api/doctors/{id}", also: &[], id: Id::Doctor, allow: RESOURCE, access: Access::User,
         cells: &[
             all("GET", 200),
             cell("PUT", 200, 403, "forbidden"),
@@ -124,15 +143,20 @@ table! {
         ],
     },
     Route::Mappings => Row {
-        label: "/api/mappings", id: Id::None, allow: COLLECTION, access: Access::User,
+        label: "/api/mappings", also: &[], id: Id::None, allow: COLLECTION, access: Access::User,
         cells: &[all("GET", 200), cell("POST", 201, 404, "patient_not_found")],
     },
     Route::Mapping(_) => Row {
-        label: "/api/mappings/{id}", id: Id::PatientOrMapping,
+        label: "/api/mappings/{id}", also: &[], id: Id::PatientOrMapping,
         allow: "GET, HEAD, DELETE, OPTIONS", access: Access::User,
         cells: &[
             cell("GET", 200, 404, "patient_not_found"),
             cell("DELETE", 204, 404, "not_found"),
         ],
+    },
+    Route::PatientMappings(_) => Row {
+        label: "/api/mappings/patient/{id}", also: &[], id: Id::Patient, allow: READ,
+        access: Access::User,
+        cells: &[cell("GET", 200, 404, "patient_not_found")],
     },
 }

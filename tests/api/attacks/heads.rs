@@ -17,7 +17,7 @@ const LINES: [(&str, u16); 46] = [
     ("GET http://evil.example/health/live HTTP/1.1", 200),
     ("GET https://evil.example:1/api/patients HTTP/1.1", 401),
     ("GET http://evil.example/nowhere HTTP/1.1", 404),
-    ("GET http://evil.example HTTP/1.1", 404),
+    ("GET http://evil.example HTTP/1.1", 200),
     ("GET http:///health/live HTTP/1.1", 400),
     ("GET file:///etc/passwd HTTP/1.1", 400),
     ("GET evil.example:80 HTTP/1.1", 404),

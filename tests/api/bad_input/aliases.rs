@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::{Setting, invalid, refused_for};
 
 /// Resource, field, alias, and values that are right and wrong.
-const ALIASES: [(&str, &str, &str, &str, &str); 13] = [
+const ALIASES: [(&str, &str, &str, &str, &str); 12] = [
     ("patients", "phone", "phone_number", "\"123\"", "\"abc\""),
     ("patients", "phone", "contact", "\"123\"", "\"abc\""),
     ("patients", "phone", "contact_number", "\"123\"", "\"abc\""),
-    ("patients", "emergency_contact_name", "emergency_contact", "\"Ann\"", "\" \""),
     ("patients", "date_of_birth", "dob", "\"2000-01-31\"", "\"31.1.2000\""),
     ("doctors", "phone", "phone_number", "\"123\"", "\"abc\""),
     ("doctors", "phone", "contact", "\"123\"", "\"abc\""),

@@ -60,7 +60,7 @@ async fn the_type_may_be_spelled_in_every_way_that_means_the_same() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
+async fn an_unknown_field_is_refused_and_a_known_one_that_is_near_named() {
     let setting = Setting::new().await;
     let (patient, doctor) =
         (format!("/api/patients/{}", setting.patient), format!("/api/doctors/{}", setting.doctor));
@@ -69,13 +69,12 @@ async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
         (Method::POST, "/api/patients", "nmae", "name"),
         (Method::POST, "/api/patients", "Name", "name"),
         (Method::POST, "/api/patients", "blood-group", "blood_group"),
-        (Method::POST, "/api/patients", "phonenumber", "phone_number"),
         (Method::PUT, &patient, "medicalHistory", "medical_history"),
         (Method::PATCH, &patient, "metdata", "metadata"),
         (Method::PATCH, &patient, "emergency_contact_nam", "emergency_contact_name"),
         (Method::POST, "/api/doctors", "specialisation", "specialization"),
         (Method::PUT, &doctor, "licence_number", "license_number"),
-        (Method::PATCH, &doctor, "experience_year", "experience_years"),
+        (Method::PATCH, &doctor, "year_of_experience", "years_of_experience"),
         (Method::POST, "/api/mappings", "docter_id", "doctor_id"),
         (Method::POST, "/api/mappings", "note", "notes"),
         (Method::POST, "/api/auth/register", "emial", "email"),
@@ -98,6 +97,44 @@ async fn an_unknown_field_is_refused_and_the_nearest_known_one_named() {
     for name in ["", " name", "name ", "__proto__", "password_hash", "role", "naïve", "'--"] {
         let answer = setting.user.post("/api/patients", &json!({"name": "N", name: "x"})).await;
         invalid(name, answer, &[name]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_field_that_is_near_to_none_is_told_of_metadata() {
+    let setting = Setting::new().await;
+    let patients = "/api/patients";
+    for (path, body, sent, message) in [
+        (patients, json!({"name": "N"}), "password", "fields of your own go into metadata"),
+        (patients, json!({"name": "N"}), "birth_date", "fields of your own go into metadata"),
+        (patients, json!({"name": "N"}), "phonenumber", "fields of your own go into metadata"),
+        (
+            patients,
+            json!({"name": "N"}),
+            "emergency_contact",
+            "the nearest are emergency_contact_name and emergency_contact_phone",
+        ),
+        (
+            "/api/doctors",
+            json!({"name": "N", "specialization": "S"}),
+            "role",
+            "fields of your own go into metadata",
+        ),
+        (
+            "/api/auth/register",
+            json!({"name": "N", "email": "a@b", "password": "long enough"}),
+            "role",
+            "",
+        ),
+    ] {
+        let mut body = body;
+        body[sent] = json!("+49 30 123456");
+        let answer = invalid(sent, setting.user.post(path, &body).await, &[sent]);
+        let expected = match message {
+            "" => "is not a known field".to_owned(),
+            message => format!("is not a known field; {message}"),
+        };
+        assert_eq!(answer.json()["errors"][0]["message"], expected, "{sent}");
     }
 }
 

@@ -54,6 +54,18 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
+async fn an_empty_body_is_called_empty() {
+    let setting = Setting::new().await;
+    for (method, path, _) in setting.readers() {
+        for body in ["", " ", "\r\n\t\n"] {
+            let answer =
+                refused(body, setting.send(&method, &path, body).await, 400, "malformed_json");
+            assert_eq!(answer.json()["detail"], "The body is empty.", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_json_is_malformed_wherever_a_body_is_read() {
     let setting = Setting::new().await;
     for (method, path, _) in setting.readers() {

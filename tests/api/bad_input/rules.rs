@@ -66,7 +66,9 @@ impl Kind {
             }
             Self::Integer(min, max) => vec![min.to_string(), max.to_string()],
             Self::Gender => {
-                texts(&["male", "female", "other", "unknown", "m", "f", "MALE", "Female", "F"])
+                let good =
+                    ["male", "female", "other", "unknown", "m", "f", "o", "MALE", "Female", "F"];
+                texts(&good)
             }
             Self::BirthDate => texts(&["1850-01-01", "2000-02-29", "1999-12-31"]),
             Self::Phone => {

@@ -2,6 +2,7 @@
 //! whatever way.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,13 @@ impl Cluster {
 fn is_ready(folder: &Path) -> bool {
     let notes = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
     notes.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+}
+
+/// A port below those that the system gives to clients, so that nobody takes it meanwhile.
+pub fn free_port() -> u16 {
+    let start = u16::try_from(getrandom::u32().unwrap() % 10_000).unwrap() + 20_000;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (start..32_000).find(free).unwrap()
 }
 
 /// Something that is new in this run and in every other.

@@ -12,7 +12,7 @@ pub mod socket;
 mod wait;
 
 pub use client::{Answer, Client};
-pub use cluster::{Cluster, random};
+pub use cluster::{Cluster, free_port, random};
 pub use database::TestDb;
 pub use lock::Lock;
 pub use server::{JWT_SECRET, TestServer};

@@ -59,7 +59,7 @@ async fn patients_are_found_by_a_part_of_name_email_or_phone() {
 async fn patients_are_found_by_gender() {
     let server = TestServer::start().await;
     let user = server.user().await;
-    for gender in ["male", "Male", "female", "FEMALE", "m", "M", "f", "other", "Unknown"] {
+    for gender in ["male", "Male", "female", "FEMALE", "m", "M", "f", "o", "other", "Unknown"] {
         let body = json!({"name": gender, "gender": gender});
         user.post("/api/patients", &body).await.expect(201);
     }
@@ -70,6 +70,7 @@ async fn patients_are_found_by_gender() {
         ("Female", &["female", "FEMALE"]),
         ("m", &["m", "M"]),
         ("F", &["f"]),
+        ("O", &["o"]),
         ("OTHER", &["other"]),
         ("unknown", &["Unknown"]),
     ] {

@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 use super::{DOCTOR, Kind, PATIENT};
 use crate::harness::TestServer;
 
-const ALIASES: [(&Kind, &str, &str); 12] = [
+const ALIASES: [(&Kind, &str, &str); 11] = [
     (&PATIENT, "phone_number", "phone"),
     (&PATIENT, "contact", "phone"),
     (&PATIENT, "contact_number", "phone"),
-    (&PATIENT, "emergency_contact", "emergency_contact_name"),
     (&PATIENT, "dob", "date_of_birth"),
     (&DOCTOR, "phone_number", "phone"),
     (&DOCTOR, "contact", "phone"),

@@ -132,7 +132,7 @@ async fn a_patients_fields_end_where_the_contract_says() {
         whole("age", 150),
         words(
             "gender",
-            &["male", "female", "other", "unknown", "m", "f", "MALE", "FeMale", "M"],
+            &["male", "female", "other", "unknown", "m", "f", "o", "MALE", "FeMale", "M", "O"],
             &["", "man", "male ", "x", "ｍ", "ma\0le"],
         ),
         date_of_birth(),

@@ -1,7 +1,6 @@
 //! TLS to PostgreSQL: what each `sslmode` demands of a real server that takes nothing else.
 
 use std::fs;
-use std::net;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_postgres::NoTls;
 
 use crate::harness::program::Workplace;
-use crate::harness::{Cluster, JWT_SECRET, random};
+use crate::harness::{Cluster, JWT_SECRET, free_port, random};
 
 /// Without TLS only its own socket lets anybody in.
 const ACCESS: &str = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
@@ -31,13 +30,6 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A port below those that the system gives to clients, so that nobody takes it meanwhile.
-fn free_port() -> u16 {
-    let start = u16::try_from(getrandom::u32().unwrap() % 10_000).unwrap() + 20_000;
-    let free = |port: &u16| net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (start..32_000).find(free).unwrap()
 }
 
 fn secure() -> &'static Secure {

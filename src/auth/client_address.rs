@@ -1,0 +1,188 @@
+//! Where a request comes from: the peer, or what trusted proxies say.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Once;
+
+use hyper::header::{HeaderMap, HeaderName};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Addresses whose word on where a request comes from is taken.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(Vec<Network>);
+
+/// An address or a range of them, as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    address: u128,
+    mask: u128,
+}
+
+impl FromStr for TrustedProxies {
+    type Err = ();
+
+    /// Reads networks that are separated by commas.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.split(',').map(|network| network.trim().parse()).collect::<Result<_, ()>>().map(Self)
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(|_| ())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(width);
+        if prefix > width {
+            return Err(());
+        }
+        let mask = u128::MAX.checked_shl(width - prefix).unwrap_or(0);
+        Ok(Self { address: number(address) & mask, mask })
+    }
+}
+
+impl TrustedProxies {
+    /// Where a request comes from: the peer, or what trusted peers say, read from the end to the
+    /// first that is not one of them.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+            if !self.contains(client) {
+                break;
+            }
+            let Some(before) = address(hop) else { break };
+            client = before;
+        }
+        client
+    }
+
+    /// Says once in the life of the process that a proxy is not believed: whoever set it up may not
+    /// know that one user's failed logins lock out all who come through it.
+    pub fn warn_if_ignored(&self, peer: IpAddr, headers: &HeaderMap) {
+        static WARNING: Once = Once::new();
+        if headers.contains_key(FORWARDED_FOR) && !self.contains(peer.to_canonical()) {
+            WARNING.call_once(|| {
+                tracing::warn!(
+                    "logins come with X-Forwarded-For from a peer that is not in TRUSTED_PROXIES: \
+                     everybody behind it is counted as one"
+                );
+            });
+        }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| number(address) & network.mask == network.address)
+    }
+}
+
+/// The address in one element of `X-Forwarded-For`, which some proxies send with its port.
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
+    Some(address.to_canonical())
+}
+
+/// IPv4 addresses as they are mapped into IPv6 (RFC 4291, section 2.5.5.2).
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// What failures are counted by: an IPv4 address, or the /64 network that one IPv6 customer has.
+pub fn counted(client: IpAddr) -> String {
+    match client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn client(trusted: &str, peer: &str, forwarded: &[&'static [u8]]) -> String {
+        let trusted =
+            if trusted.is_empty() { TrustedProxies::default() } else { trusted.parse().unwrap() };
+        let values = forwarded
+            .iter()
+            .map(|value| (FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap()))
+            .collect();
+        counted(trusted.client(peer.parse().unwrap(), &values))
+    }
+
+    #[test]
+    fn only_trusted_peers_are_believed() {
+        for (trusted, peer, forwarded, expected) in [
+            ("", "10.0.0.1", &[&b"1.2.3.4"[..]][..], "10.0.0.1"),
+            ("10.0.0.0/8", "10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.0/8", "11.0.0.1", &[b"1.2.3.4"], "11.0.0.1"),
+            // What the client claims itself stands further left.
+            ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4", b"10.0.0.2"], "1.2.3.4"),
+            ("10.0.0.1", "10.0.0.1", &[b"garbage"], "10.0.0.1"),
+            ("10.0.0.1", "::ffff:10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
+            ("::1, 10.0.0.0/8", "::1", &[b"2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
+            ("0.0.0.0/0", "9.9.9.9", &[b"1.2.3.4"], "1.2.3.4"),
+        ] {
+            assert_eq!(
+                client(trusted, peer, forwarded),
+                expected,
+                "{trusted} {peer} {forwarded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_port_counts_as_that_address() {
+        for (forwarded, expected) in [
+            (&b"1.2.3.4:1111"[..], "1.2.3.4"),
+            (b"[2001:db8::1]:443", "2001:db8::/64"),
+            (b"[2001:db8::1]", "2001:db8::/64"),
+            (b"[::ffff:1.2.3.4]:80", "1.2.3.4"),
+            (b"6.6.6.6:1, 1.2.3.4:2, 10.0.0.2:3", "1.2.3.4"),
+            // What is no address ends what is known.
+            (b"1.2.3.4:", "10.0.0.1"),
+            (b"1.2.3.4:65536", "10.0.0.1"),
+            (b"[1.2.3.4", "10.0.0.1"),
+            (b"6.6.6.6, unknown, 10.0.0.2", "10.0.0.2"),
+        ] {
+            let found = client("10.0.0.0/8", "10.0.0.1", &[forwarded]);
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(forwarded));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_ascii_void_their_own_element_alone() {
+        for (forwarded, expected) in [
+            (&[&b"\xff\xfe, 1.2.3.4"[..]][..], "1.2.3.4"),
+            (&[b"6.6.6.6, caf\xc3\xa9, 1.2.3.4, 10.0.0.2"], "1.2.3.4"),
+            (&[b"\xff", b"1.2.3.4"], "1.2.3.4"),
+            (&[b"1.2.3.4, \xff"], "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.0/8", "10.0.0.1", forwarded), expected, "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for wrong in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.1;10.0.0.2"] {
+            assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What this is and where things are, for whoever comes without a path.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use crate::error::Result;
+use crate::http::query::Query;
+use crate::http::response::json_bytes;
+use crate::http::{Request, Response};
+
+const INDEX: Bytes = Bytes::from_static(
+    concat!(
+        r#"{"name":""#,
+        env!("CARGO_PKG_NAME"),
+        r#"","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#"","links":{"health":"/health/ready","register":"/api/auth/register","#,
+        r#""login":"/api/auth/login","refresh":"/api/auth/refresh","logout":"/api/auth/logout","#,
+        r#""me":"/api/auth/me","password":"/api/auth/password","patients":"/api/patients","#,
+        r#""doctors":"/api/doctors","mappings":"/api/mappings"}}"#
+    )
+    .as_bytes(),
+);
+
+pub fn index(request: &Request) -> Result<Response> {
+    Query::none(request.uri().query())?;
+    Ok(json_bytes(StatusCode::OK, INDEX))
+}
