@@ -3,11 +3,11 @@
 
 pub mod cache;
 pub mod guard;
-pub mod hash;
 pub mod password;
 pub mod refresh;
 pub mod session;
 pub mod throttle;
 pub mod token;
+pub mod turns;
 
 pub use guard::User;

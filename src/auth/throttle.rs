@@ -1,11 +1,9 @@
 //! Failed logins, counted in the database by account and address, and where a request comes from.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use hyper::header::{HeaderMap, HeaderName};
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -48,28 +46,6 @@ impl Throttle {
 
     pub async fn succeeded(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
         pool.query_opt(Sql::LoginsSucceed, &[&email, &address]).await.map(drop)
-    }
-}
-
-/// Locks that the accounts and addresses share; more than passwords can be checked at once.
-const TURNS: u16 = 1024;
-
-/// One login at a time for an account and address: else those that run at once would all be let
-/// through before the first of them has failed.
-pub struct Turns(Vec<Mutex<()>>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self((0..TURNS).map(|_| Mutex::default()).collect())
-    }
-}
-
-impl Turns {
-    pub async fn wait(&self, email: &str, address: &str) -> Option<MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        (email.to_lowercase(), address).hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % u64::from(TURNS)).ok()?;
-        Some(self.0.get(place)?.lock().await)
     }
 }
 
