@@ -51,6 +51,8 @@ struct Variables {
     bcrypt_cost: Option<String>,
     login_failures_per_address: Option<String>,
     login_failures_total: Option<String>,
+    login_failures_all_accounts: Option<String>,
+    registrations_per_hour: Option<String>,
     trusted_proxies: Option<String>,
     workers: Option<String>,
     pool_size: Option<String>,
@@ -58,7 +60,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 24] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -77,6 +79,8 @@ const NAMES: [&str; 22] = [
     "BCRYPT_COST",
     "LOGIN_FAILURES_PER_ADDRESS",
     "LOGIN_FAILURES_TOTAL",
+    "LOGIN_FAILURES_ALL_ACCOUNTS",
+    "REGISTRATIONS_PER_HOUR",
     "TRUSTED_PROXIES",
     "WORKERS",
     "POOL_SIZE",
@@ -207,6 +211,18 @@ impl Config {
                     100,
                     0..=1_000_000,
                 )?,
+                all_accounts: number(
+                    "LOGIN_FAILURES_ALL_ACCOUNTS",
+                    raw.login_failures_all_accounts,
+                    100,
+                    0..=1_000_000,
+                )?,
+                registrations: number(
+                    "REGISTRATIONS_PER_HOUR",
+                    raw.registrations_per_hour,
+                    100,
+                    0..=1_000_000,
+                )?,
             },
             trusted_proxies: trusted_proxies(raw.trusted_proxies.as_deref())?,
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
@@ -275,6 +291,7 @@ mod tests {
             (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
             (vec![("WORKERS", "0")], "WORKERS"),
             (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
+            (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),

@@ -57,7 +57,7 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
-    /// Too many wrong passwords for one account.
+    /// Too many wrong passwords or registrations.
     TooManyAttempts {
         retry_after: u32,
     },
@@ -153,7 +153,9 @@ impl Error {
             }
             Self::UriTooLong => "The request target may have 8192 bytes at most.",
             Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
-            Self::TooManyAttempts { .. } => "Too many wrong passwords. Try again later.",
+            Self::TooManyAttempts { .. } => {
+                "There were too many attempts. Try again after the time in Retry-After."
+            }
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."

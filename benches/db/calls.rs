@@ -80,9 +80,15 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsEnded => pool(0, parameters![10]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
-        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS]),
+        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
         Sql::LoginsFail | Sql::LoginsSucceed => write(parameters![email, client]),
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
+
+        Sql::RegistrationsAdmit => {
+            let parameters = parameters![format!("192.0.2.{number}"), 100, WINDOW_SECONDS];
+            Call { parameters, rows: 0, kind: Kind::Write }
+        }
+        Sql::RegistrationsSweep => pool(0, parameters![WINDOW_SECONDS]),
 
         Sql::PatientsCreate => write(created(owner, &patient::FIELDS, PATIENT.as_bytes())),
         Sql::PatientsCreateMany => {

@@ -1,4 +1,4 @@
-//! Failed logins, counted in the database by account and address, and where a request comes from.
+//! Failed logins and registrations, counted in the database, and where a request comes from.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -12,40 +12,90 @@ use crate::error::{Error, Result};
 
 /// How long a failed login counts, in seconds.
 pub const WINDOW_SECONDS: i32 = 15 * 60;
+/// How long a registration counts, in seconds.
+pub const REGISTRATION_WINDOW_SECONDS: i32 = 60 * 60;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How many failed logins within the window are let through; 0 is any number.
+/// How much is let through within the windows; 0 is any number.
 #[derive(Debug, Clone, Copy)]
 pub struct Throttle {
-    /// To one account from one address.
+    /// Failed logins to one account from one address.
     pub per_address: i32,
     /// To one account from everywhere, but for addresses that have logged in to it before.
     pub total: i32,
+    /// To all accounts from one address.
+    pub all_accounts: i32,
+    /// Registrations from one address.
+    pub registrations: i32,
 }
 
 impl Throttle {
-    /// [`Error::TooManyAttempts`] if the address must wait before it tries the account again.
-    pub async fn check(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        if self.per_address == 0 && self.total == 0 {
+    /// [`Error::TooManyAttempts`] if the client must wait before it tries the account again.
+    pub async fn check(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        let all_accounts = client.limit(self.all_accounts);
+        if (self.per_address, self.total, all_accounts) == (0, 0, 0) {
             return Ok(());
         }
-        let parameters: [Parameter<'_>; 5] =
-            [&email, &address, &self.per_address, &self.total, &WINDOW_SECONDS];
+        let parameters: [Parameter<'_>; 6] = [
+            &email,
+            &client.address,
+            &self.per_address,
+            &self.total,
+            &WINDOW_SECONDS,
+            &all_accounts,
+        ];
         let row = pool.query_opt(Sql::LoginsCheck, &parameters).await?;
-        let wait: Option<i32> = row.map_or(Ok(None), |row| column(&row, 0))?;
-        match wait.map(u32::try_from) {
-            Some(Ok(seconds)) => Err(Error::TooManyAttempts { retry_after: seconds.max(1) }),
-            _ => Ok(()),
+        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
+    }
+
+    pub async fn failed(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        pool.query_opt(Sql::LoginsFail, &[&email, &client.address]).await.map(drop)
+    }
+
+    pub async fn succeeded(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        pool.query_opt(Sql::LoginsSucceed, &[&email, &client.address]).await.map(drop)
+    }
+
+    /// Notes a registration, or [`Error::TooManyAttempts`] if the client must wait before the next.
+    pub async fn register(self, pool: &Pool, client: &Source) -> Result<()> {
+        let limit = client.limit(self.registrations);
+        if limit == 0 {
+            return Ok(());
         }
+        let parameters: [Parameter<'_>; 3] =
+            [&client.address, &limit, &REGISTRATION_WINDOW_SECONDS];
+        let row = pool.query_opt(Sql::RegistrationsAdmit, &parameters).await?;
+        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
+    }
+}
+
+/// What a statement says that a client must wait, in seconds.
+fn wait(seconds: Option<i32>) -> Result<()> {
+    match seconds.map(u32::try_from) {
+        Some(Ok(seconds)) => Err(Error::TooManyAttempts { retry_after: seconds.max(1) }),
+        _ => Ok(()),
+    }
+}
+
+/// Where a request comes from, for the limits.
+#[derive(Debug)]
+pub struct Source {
+    /// An IPv4 address, or the network of an IPv6 address.
+    pub address: String,
+    is_loopback: bool,
+}
+
+impl Source {
+    /// `client` is as [`TrustedProxies::client`] tells it.
+    pub fn new(client: IpAddr) -> Self {
+        Self { address: counted(client), is_loopback: client.is_loopback() }
     }
 
-    pub async fn failed(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        pool.query_opt(Sql::LoginsFail, &[&email, &address]).await.map(drop)
-    }
-
-    pub async fn succeeded(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        pool.query_opt(Sql::LoginsSucceed, &[&email, &address]).await.map(drop)
+    /// A limit on the whole address. Whoever is on this machine has none: there a proxy that is not
+    /// trusted may stand, and stand for everybody.
+    fn limit(&self, limit: i32) -> i32 {
+        if self.is_loopback { 0 } else { limit }
     }
 }
 
@@ -162,6 +212,23 @@ mod tests {
                 expected,
                 "{trusted} {peer} {forwarded:?}"
             );
+        }
+    }
+
+    #[test]
+    fn whoever_is_on_this_machine_has_no_limit_as_a_whole() {
+        let proxies = TrustedProxies::default();
+        for (address, expected) in [
+            ("127.0.0.1", 0),
+            ("127.255.0.1", 0),
+            ("::1", 0),
+            ("::ffff:127.0.0.1", 0),
+            ("128.0.0.1", 7),
+            ("::2", 7),
+            ("::ffff:10.0.0.1", 7),
+        ] {
+            let client = proxies.client(address.parse().unwrap(), &HeaderMap::new());
+            assert_eq!(Source::new(client).limit(7), expected, "{address}");
         }
     }
 

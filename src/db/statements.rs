@@ -45,6 +45,8 @@ statements! {
     LoginsFail => "logins/fail",
     LoginsSucceed => "logins/succeed",
     LoginsSweep => "logins/sweep",
+    RegistrationsAdmit => "registrations/admit",
+    RegistrationsSweep => "registrations/sweep",
     PatientsCreate => "patients/create",
     PatientsCreateMany => "patients/create_many",
     PatientsGet => "patients/get",

@@ -9,7 +9,7 @@ use crate::app::{App, Worker};
 use crate::auth::User;
 use crate::auth::password::{MAX_WAIT, Verdict};
 use crate::auth::refresh::Generation;
-use crate::auth::throttle::counted;
+use crate::auth::throttle::Source;
 use crate::config::Config;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -41,11 +41,13 @@ object! {
     }
 }
 
-pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
+pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [name, email, password] = read_new(&REGISTER_FIELDS, &body)?;
     let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
+    worker.app.config.throttle.register(&worker.pool, &client).await?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let parameters: [Parameter<'_>; 5] = [&name, &email, &hash, &idle, &max];
@@ -59,16 +61,16 @@ pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let App { passwords, login_turns, config, .. } = &*worker.app;
-    let address = address(worker, peer, &request);
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
     // PostgreSQL's text holds no NUL; no address holds a space either.
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let deadline = Instant::now() + MAX_WAIT;
     // Who waits for a turn takes no place from the others.
-    let _turn = login_turns.wait(email, &address, deadline).await?;
+    let _turn = login_turns.wait(email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
-    config.throttle.check(&worker.pool, email, &address).await?;
+    config.throttle.check(&worker.pool, email, &client).await?;
     for _ in 0..COMPARISONS {
         let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;
         let stored: Option<String> = match &row {
@@ -78,7 +80,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let verdict = place.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
-            config.throttle.failed(&worker.pool, email, &address).await?;
+            config.throttle.failed(&worker.pool, email, &client).await?;
             return Err(Error::InvalidCredentials);
         };
         let user = user::User::from_row(&row, 0)?;
@@ -94,7 +96,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let created = worker.pool.query_opt(Sql::SessionsCreate, &parameters).await?;
         // Without one, another hash is stored by now: of this password or of another.
         if let Some(created) = created {
-            config.throttle.succeeded(&worker.pool, email, &address).await?;
+            config.throttle.succeeded(&worker.pool, email, &client).await?;
             let first = Generation::first(column(&created, 0)?);
             return session(worker, StatusCode::OK, user, first);
         }
@@ -150,21 +152,21 @@ pub async fn change_password(
 ) -> Result<Response> {
     Query::none(request.uri().query())?;
     let App { passwords, login_turns, config, .. } = &*worker.app;
-    let address = address(worker, peer, &request);
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
     let (id, session_id) = (user.id(), user.session_id());
     let (email, _) = stored_password(worker, id).await?;
     let deadline = Instant::now() + MAX_WAIT;
-    let _turn = login_turns.wait(&email, &address, deadline).await?;
+    let _turn = login_turns.wait(&email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
-    config.throttle.check(&worker.pool, &email, &address).await?;
+    config.throttle.check(&worker.pool, &email, &client).await?;
     for _ in 0..COMPARISONS {
         // Only now, because the one whose turn it was may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
         let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
         let Some(hash) = place.replace(current, stored.clone(), new).await? else {
-            config.throttle.failed(&worker.pool, &email, &address).await?;
+            config.throttle.failed(&worker.pool, &email, &client).await?;
             return Err(wrong_password());
         };
         let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
@@ -188,9 +190,9 @@ async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, Strin
     Ok((column(&row, 0)?, column(&row, 1)?))
 }
 
-/// What failed logins from where a request comes from are counted by.
-fn address(worker: &Worker, peer: IpAddr, request: &Request) -> String {
-    counted(worker.app.config.trusted_proxies.client(peer, request.headers()))
+/// Where a request comes from, for the limits.
+fn client(worker: &Worker, peer: IpAddr, request: &Request) -> Source {
+    Source::new(worker.app.config.trusted_proxies.client(peer, request.headers()))
 }
 
 fn wrong_password() -> Error {

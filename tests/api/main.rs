@@ -12,6 +12,7 @@ mod edge;
 mod embedded;
 mod failures;
 mod harness;
+mod limits;
 mod lists;
 mod logins;
 mod logs;
