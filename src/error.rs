@@ -34,6 +34,8 @@ pub enum Error {
     InvalidCredentials,
     InvalidRefreshToken,
     Forbidden,
+    /// Users are made on the command line here.
+    RegistrationClosed,
     /// No such path.
     NotFound,
     MappingNotFound,
@@ -96,6 +98,7 @@ impl Error {
                 (StatusCode::UNAUTHORIZED, "invalid_credentials")
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::RegistrationClosed => (StatusCode::FORBIDDEN, "registration_closed"),
             Self::NotFound | Self::MappingNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::PatientNotFound => (StatusCode::NOT_FOUND, "patient_not_found"),
             Self::DoctorNotFound => (StatusCode::NOT_FOUND, "doctor_not_found"),
@@ -136,6 +139,9 @@ impl Error {
             Self::InvalidCredentials => "The e-mail address or the password is wrong.",
             Self::InvalidRefreshToken => "The refresh token is not valid or no longer valid.",
             Self::Forbidden => "Only the user who created this, or an admin, may change it.",
+            Self::RegistrationClosed => {
+                "Nobody can register here. Whoever runs this service makes the accounts."
+            }
             Self::NotFound => "There is nothing at this path.",
             Self::MappingNotFound => "You have no mapping with this id.",
             Self::PatientNotFound => "You have no patient with this id.",

@@ -64,6 +64,10 @@ pub fn call(sql: Sql, number: i64) -> Call {
             let email = format!("new{number}@example.com");
             write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING])
         }
+        Sql::UsersAdd => {
+            let email = format!("added{number}@example.com");
+            write(parameters!["Grace Hopper", email, HASH, "user"])
+        }
         Sql::UsersGet => lane(1, parameters![account]),
         Sql::UsersLogin => pool(1, parameters![email]),
         Sql::UsersSetRole => write(parameters![email, "user"]),

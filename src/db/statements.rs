@@ -28,6 +28,7 @@ macro_rules! statements {
 
 statements! {
     UsersCreate => "users/create",
+    UsersAdd => "users/add",
     UsersGet => "users/get",
     UsersLogin => "users/login",
     UsersSetRole => "users/set_role",

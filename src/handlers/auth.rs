@@ -10,7 +10,7 @@ use crate::auth::User;
 use crate::auth::password::{MAX_WAIT, Verdict};
 use crate::auth::refresh::Generation;
 use crate::auth::throttle::Source;
-use crate::config::Config;
+use crate::config::{Config, Registration};
 use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
@@ -41,8 +41,12 @@ object! {
     }
 }
 
+/// Where registering is closed, that is the answer whatever the body: no password is read in vain.
 pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    if worker.app.config.registration == Registration::Closed {
+        return Err(Error::RegistrationClosed);
+    }
     let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [name, email, password] = read_new(&REGISTER_FIELDS, &body)?;

@@ -152,3 +152,24 @@ async fn registrations_that_no_longer_count_are_removed() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn where_registering_is_closed_that_is_the_answer_whatever_is_sent() {
+    let database = Arc::new(TestDb::new().await);
+    let open = TestServer::start_with(Arc::clone(&database), &[("REGISTRATION", "open")]).await;
+    open.anyone().registered("ada@example.com").await;
+    let server = TestServer::start_with(database, &[("REGISTRATION", "closed")]).await;
+    let anyone = server.anyone();
+    for body in [
+        json!({"name": "Eve", "email": "eve@example.com", "password": "correct horse"}),
+        json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"}),
+        json!({}),
+    ] {
+        anyone.post(REGISTER, &body).await.expect_error(403, "registration_closed");
+    }
+    let broken = anyone.send(hyper::Method::POST, REGISTER, Some("{".into())).await;
+    broken.expect_error(403, "registration_closed");
+    anyone.post("/api/auth/register?a=b", &json!({})).await.expect_error(400, "bad_query");
+    anyone.get(REGISTER).await.expect_error(405, "method_not_allowed");
+    anyone.logged_in("ada@example.com").await.get("/api/auth/me").await.expect(200);
+}

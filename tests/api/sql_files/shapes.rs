@@ -34,6 +34,7 @@ pub fn shape(sql: Sql) -> Shape {
             let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4];
             (parameters, [columns(User::COLUMNS), vec![session]].concat())
         }
+        Sql::UsersAdd => (vec![T::TEXT, T::TEXT, T::TEXT, T::TEXT], id()),
         Sql::UsersGet => (vec![T::INT8], columns(User::COLUMNS)),
         Sql::UsersLogin => {
             let hash = Column::stored("password_hash", T::TEXT);
