@@ -10,8 +10,8 @@ use crate::auth::cache::TokenCache;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
-use crate::auth::throttle::Turns;
 use crate::auth::token::Keys;
+use crate::auth::turns::Turns;
 use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{Address, Inserts, Lane, Pool, Sql};
 use crate::error::{Error, Result};
@@ -41,14 +41,13 @@ impl App {
     /// which leave both to the embedded database.
     pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
-        let requests = Arc::default();
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),
             ended_sessions: EndedSessions::new(MAX_TOKEN_TTL),
-            passwords: Passwords::start(config.bcrypt_cost, Arc::clone(&requests))?,
+            passwords: Passwords::start(config.bcrypt_cost)?,
             login_turns: Turns::default(),
-            request_ids: RequestIds::new(requests)?,
+            request_ids: RequestIds::new()?,
             config,
             database,
             stopping: AtomicBool::new(false),
@@ -108,24 +107,23 @@ impl Worker {
     }
 }
 
-/// Counts requests, and names those that bring no id: random for each process, counted within it.
+/// Names requests that bring no id: random for each process, counted within it.
 pub struct RequestIds {
     process: u64,
-    count: Arc<AtomicU64>,
+    count: AtomicU64,
 }
 
 impl RequestIds {
-    /// `count` rises with every request.
-    fn new(count: Arc<AtomicU64>) -> Result<Self> {
+    fn new() -> Result<Self> {
         let process = getrandom::u64()
             .map_err(|error| Error::internal(format!("no random numbers: {error}")))?;
-        Ok(Self { process, count })
+        Ok(Self { process, count: AtomicU64::new(0) })
     }
 
-    /// Counts a request. Its id is `own`, if it brings one, or else a new one.
+    /// The request's `own` id, if it brings one, or else a new one.
     pub fn next(&self, own: Option<&HeaderValue>) -> HeaderValue {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        own.cloned().unwrap_or_else(|| hexadecimal(self.process, count))
+        let new = || hexadecimal(self.process, self.count.fetch_add(1, Ordering::Relaxed));
+        own.cloned().unwrap_or_else(new)
     }
 }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use values::{address, cors_origins, database_url, log_level, number, secret, trusted_proxies};
+use values::{
+    address, cors_origins, database_url, log_level, number, registration, secret, trusted_proxies,
+};
 
 use tokio_rustls::rustls::ServerConfig;
 
@@ -54,6 +56,9 @@ struct Variables {
     bcrypt_cost: Option<String>,
     login_failures_per_address: Option<String>,
     login_failures_total: Option<String>,
+    login_failures_all_accounts: Option<String>,
+    registrations_per_hour: Option<String>,
+    registration: Option<String>,
     trusted_proxies: Option<String>,
     workers: Option<String>,
     pool_size: Option<String>,
@@ -61,7 +66,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 26] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -81,6 +86,9 @@ const NAMES: [&str; 23] = [
     "BCRYPT_COST",
     "LOGIN_FAILURES_PER_ADDRESS",
     "LOGIN_FAILURES_TOTAL",
+    "LOGIN_FAILURES_ALL_ACCOUNTS",
+    "REGISTRATIONS_PER_HOUR",
+    "REGISTRATION",
     "TRUSTED_PROXIES",
     "WORKERS",
     "POOL_SIZE",
@@ -112,6 +120,7 @@ pub struct Config {
     pub session_max_seconds: i32,
     pub bcrypt_cost: u32,
     pub throttle: Throttle,
+    pub registration: Registration,
     pub trusted_proxies: TrustedProxies,
     pub workers: usize,
     /// Database connections of the whole process, shared out to the workers.
@@ -126,6 +135,15 @@ pub enum Database {
     Url(Box<Address>),
     /// One of our own.
     Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
+}
+
+/// Who makes the accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Everybody their own.
+    Open,
+    /// Whoever may run the program, on the command line.
+    Closed,
 }
 
 /// A setting that is wrong, named, in one line.
@@ -219,7 +237,20 @@ impl Config {
                     100,
                     0..=1_000_000,
                 )?,
+                all_accounts: number(
+                    "LOGIN_FAILURES_ALL_ACCOUNTS",
+                    raw.login_failures_all_accounts,
+                    100,
+                    0..=1_000_000,
+                )?,
+                registrations: number(
+                    "REGISTRATIONS_PER_HOUR",
+                    raw.registrations_per_hour,
+                    100,
+                    0..=1_000_000,
+                )?,
             },
+            registration: registration(raw.registration.as_deref())?,
             trusted_proxies: trusted_proxies(raw.trusted_proxies.as_deref())?,
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
@@ -288,6 +319,8 @@ mod tests {
             (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
             (vec![("WORKERS", "0")], "WORKERS"),
             (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
+            (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
+            (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),

@@ -37,6 +37,8 @@ pub enum Error {
     InvalidCredentials,
     InvalidRefreshToken,
     Forbidden,
+    /// Users are made on the command line here.
+    RegistrationClosed,
     /// No such path.
     NotFound,
     MappingNotFound,
@@ -60,7 +62,7 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
-    /// Too many wrong passwords for one account.
+    /// Too many wrong passwords or registrations.
     TooManyAttempts {
         retry_after: u32,
     },
@@ -101,6 +103,7 @@ impl Error {
                 (StatusCode::UNAUTHORIZED, "invalid_credentials")
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::RegistrationClosed => (StatusCode::FORBIDDEN, "registration_closed"),
             Self::NotFound | Self::MappingNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::PatientNotFound => (StatusCode::NOT_FOUND, "patient_not_found"),
             Self::DoctorNotFound => (StatusCode::NOT_FOUND, "doctor_not_found"),
@@ -143,6 +146,9 @@ impl Error {
             Self::InvalidCredentials => "The e-mail address or the password is wrong.",
             Self::InvalidRefreshToken => "The refresh token is not valid or no longer valid.",
             Self::Forbidden => "Only the user who created this, or an admin, may change it.",
+            Self::RegistrationClosed => {
+                "Nobody can register here. Whoever runs this service makes the accounts."
+            }
             Self::NotFound => "There is nothing at this path.",
             Self::MappingNotFound => "You have no mapping with this id.",
             Self::PatientNotFound => "You have no patient with this id.",
@@ -160,7 +166,9 @@ impl Error {
             }
             Self::UriTooLong => "The request target may have 8192 bytes at most.",
             Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
-            Self::TooManyAttempts { .. } => "Too many wrong passwords. Try again later.",
+            Self::TooManyAttempts { .. } => {
+                "There were too many attempts. Try again after the time in Retry-After."
+            }
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {

@@ -26,7 +26,7 @@
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
 //! way to fail, with its code), [`json`] (how answers are written), [`id`], [`secret`] and [`log`].
-//! `src/main.rs` is the command line.
+//! `src/main.rs`, with `src/commands/`, is the command line.
 //!
 //! # What always holds
 //!

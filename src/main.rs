@@ -1,4 +1,9 @@
-//! The command line: serve (the default), migrate, admin.
+//! The command line: serve (the default), migrate, admin, user.
+
+/// What is more than a few lines.
+mod commands {
+    pub mod user;
+}
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +21,8 @@ use healthcare_backend::db::{Address, Sql, migrations};
 use healthcare_backend::log;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
+
+use commands::user::{self, NewUser, WrongInput};
 
 /// Exit status for settings and arguments that are wrong.
 const USAGE: u8 = 2;
@@ -46,6 +53,17 @@ enum Command {
         #[arg(long)]
         revoke: bool,
     },
+    /// Manage accounts, also where registering is closed.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum UserCommand {
+    /// Make an account. The password is asked for on the terminal, or read from standard input.
+    Add(NewUser),
 }
 
 /// What went wrong, in one line for whoever started the program.
@@ -64,7 +82,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("healthcare-backend: {error}");
-            ExitCode::FAILURE
+            if error.is::<WrongInput>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -89,6 +107,12 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
             let database = Connected::join(config).await?;
             migrations::run(database.address(), 1).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
+        }
+        Some(Command::User { command: UserCommand::Add(new) }) => {
+            let account = new.complete()?;
+            let database = Connected::join(config).await?;
+            migrations::run(database.address(), 1).await?;
+            user::add(database.address(), &account, config.bcrypt_cost).await
         }
     }
 }

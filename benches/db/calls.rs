@@ -65,6 +65,10 @@ pub fn call(sql: Sql, number: i64) -> Call {
             let email = format!("new{number}@example.com");
             write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING, new_session()])
         }
+        Sql::UsersAdd => {
+            let email = format!("added{number}@example.com");
+            write(parameters!["Grace Hopper", email, HASH, "user"])
+        }
         Sql::UsersGet => lane(1, parameters![account]),
         Sql::UsersLogin => pool(1, parameters![email]),
         Sql::UsersSetRole => write(parameters![email, "user"]),
@@ -81,9 +85,15 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsEnded => pool(0, parameters![10]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
-        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS]),
+        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
         Sql::LoginsFail | Sql::LoginsSucceed => write(parameters![email, client]),
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
+
+        Sql::RegistrationsAdmit => {
+            let parameters = parameters![format!("192.0.2.{number}"), 100, WINDOW_SECONDS];
+            Call { parameters, rows: 0, kind: Kind::Write }
+        }
+        Sql::RegistrationsSweep => pool(0, parameters![WINDOW_SECONDS]),
 
         Sql::PatientsCreate => write(created(owner, &patient::FIELDS, PATIENT.as_bytes())),
         Sql::PatientsCreateMany => {

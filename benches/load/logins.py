@@ -2,10 +2,12 @@
 """What logins cost others, and what their time tells.
 
     python3 benches/load/logins.py flood [PROGRAM]    reads beside 200 clients that log in wrongly
+    python3 benches/load/logins.py beside [PROGRAM]   logins beside 400 requests/s to /health/live
     python3 benches/load/logins.py timing [PROGRAM]   unknown address against wrong password
 
 Each starts a program of its own (target/release/healthcare-backend) on an embedded database and stops
-it at the end. `flood` needs wrk.
+it at the end. `flood` needs wrk. ROUNDS (7) and DURATION (6), the seconds of one run of wrk, may be set
+in the environment. `flood` and `beside` end with status 1 if a floor is missed.
 """
 
 import asyncio
@@ -22,8 +24,16 @@ import time
 
 PASSWORD = "correct horse"
 CLIENTS = 200
-ROUNDS = 7
-SECONDS = 6
+ROUNDS = int(os.environ.get("ROUNDS", 7))
+DURATION = int(os.environ.get("DURATION", 6))
+# The load that logins are measured beside: requests a second, over so many connections.
+RATE = 400
+CONNECTIONS = 8
+# Logins one after the other in each half of a round, and at once.
+LOGINS = 8
+BURST = 20
+# How much longer anything may take beside the load than alone.
+FLOOR = 2.0
 
 
 class Program:
@@ -78,6 +88,19 @@ class Program:
         self.folder.cleanup()
 
 
+async def log_in(host: str, port: int, email: str, password: str) -> tuple[int, str]:
+    """The status of a login and its whole answer, over a connection of its own."""
+    body = json.dumps({"email": email, "password": password})
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(
+        f"POST /api/auth/login HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    answer = (await reader.read()).decode()
+    writer.close()
+    return int(answer.split(" ", 2)[1]), answer
+
+
 async def log_in_wrongly(host: str, port: int, client: int, counts: dict[int, int]) -> None:
     """One client: wrong passwords for ever, waiting as long as it is told to."""
     number = 0
@@ -85,15 +108,7 @@ async def log_in_wrongly(host: str, port: int, client: int, counts: dict[int, in
         # A fresh address now and then, so that the limit on failures does not end the flood.
         email = f"flood-{client}-{number // 9}@example.com"
         number += 1
-        body = json.dumps({"email": email, "password": "wrong password"})
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(
-            f"POST /api/auth/login HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
-        )
-        answer = (await reader.read()).decode()
-        writer.close()
-        status = int(answer.split(" ", 2)[1])
+        status, answer = await log_in(host, port, email, "wrong password")
         counts[status] = counts.get(status, 0) + 1
         wait = re.search(r"retry-after: (\d+)", answer)
         await asyncio.sleep(int(wait[1]) if wait else 0)
@@ -101,7 +116,7 @@ async def log_in_wrongly(host: str, port: int, client: int, counts: dict[int, in
 
 async def wrk(url: str, token: str) -> float:
     """The 99th percentile of reads at 16 connections, in milliseconds."""
-    command = ["wrk", "-t1", "-c16", f"-d{SECONDS}", "--latency", "-H", f"authorization: Bearer {token}"]
+    command = ["wrk", "-t1", "-c16", f"-d{DURATION}", "--latency", "-H", f"authorization: Bearer {token}"]
     process = await asyncio.create_subprocess_exec(*command, url, stdout=subprocess.PIPE)
     output = (await process.communicate())[0].decode()
     assert "Non-2xx" not in output, output
@@ -109,7 +124,7 @@ async def wrk(url: str, token: str) -> float:
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-async def flood(program: Program) -> None:
+async def flood(program: Program) -> bool:
     token = program.register("reader@example.com")
     status, answer = program.post(program.connect(), "/api/patients", {"name": "Grace"}, token)
     assert status == 201, answer
@@ -133,7 +148,93 @@ async def flood(program: Program) -> None:
         times["beside"].append(beside)
         print(f"p99 of reads: {alone:.2f} ms alone, {beside:.2f} ms beside the flood")
     alone, beside = (statistics.median(values) for values in times.values())
-    print(f"medians {alone:.2f} and {beside:.2f} ms, ratio {beside / alone:.2f}; logins {counts}")
+    print(f"medians {alone:.2f} and {beside:.2f} ms; logins by status {counts}")
+    return report("p99 of reads beside the flood to that alone", beside / alone, FLOOR)
+
+
+def report(what: str, result: float, floor: float) -> bool:
+    met = result <= floor
+    print(f"{what}: {result:.2f}, at most {floor:.2f}: {'met' if met else 'MISSED'}")
+    return met
+
+
+async def ask_at_a_rate(host: str, port: int, rate: float, counts: dict[int, int]) -> None:
+    """One connection: so many requests a second to /health/live for ever."""
+    reader, writer = await asyncio.open_connection(host, port)
+    due = time.monotonic()
+    while True:
+        writer.write(f"GET /health/live HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        await reader.readexactly(int(re.search(r"content-length: (\d+)", head)[1]))
+        status = int(head.split(" ", 2)[1])
+        counts[status] = counts.get(status, 0) + 1
+        # What comes late is not made up for: no burst follows.
+        due = max(due + 1 / rate, time.monotonic())
+        await asyncio.sleep(due - time.monotonic())
+
+
+class Load:
+    """Requests at a steady rate for as long as this is entered."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.counts: dict[int, int] = {}
+        self.seconds = 0.0
+
+    async def __aenter__(self) -> None:
+        self.started = time.monotonic()
+        ask = (self.program.host, self.program.port, RATE / CONNECTIONS, self.counts)
+        self.tasks = [asyncio.create_task(ask_at_a_rate(*ask)) for _ in range(CONNECTIONS)]
+        await asyncio.sleep(1)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.seconds += time.monotonic() - self.started
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def measure_logins(program: Program, emails: list[str]) -> tuple[list[float], dict[int, int]]:
+    """The times of logins one after the other, in seconds, and what so many at once are answered."""
+    times = []
+    for _ in range(LOGINS):
+        started = time.perf_counter()
+        status, answer = await log_in(program.host, program.port, emails[0], PASSWORD)
+        times.append(time.perf_counter() - started)
+        assert status == 200, answer
+    burst = [log_in(program.host, program.port, email, PASSWORD) for email in emails]
+    statuses = [status for status, _ in await asyncio.gather(*burst)]
+    return times, {status: statuses.count(status) for status in sorted(set(statuses))}
+
+
+async def beside(program: Program) -> bool:
+    emails = [f"user{number}@example.com" for number in range(BURST)]
+    for email in emails:
+        program.register(email)
+    load = Load(program)
+    times: dict[str, list[float]] = {"alone": [], "beside": []}
+    refused: dict[str, list[int]] = {"alone": [], "beside": []}
+    await measure_logins(program, emails)
+    for round in range(ROUNDS):
+        for kind in ("alone", "beside") if round % 2 else ("beside", "alone"):
+            if kind == "beside":
+                async with load:
+                    measured, statuses = await measure_logins(program, emails)
+            else:
+                measured, statuses = await measure_logins(program, emails)
+            times[kind].append(statistics.median(measured))
+            refused[kind].append(statuses.get(503, 0))
+            print(
+                f"{kind}: a login {times[kind][-1] * 1000:.0f} ms (median of {LOGINS}), "
+                f"{BURST} at once by status {statuses}"
+            )
+    rate = sum(load.counts.values()) / load.seconds
+    print(f"the load was {rate:.0f} requests/s, by status {load.counts}")
+    alone, loaded = (statistics.median(values) for values in times.values())
+    print(f"medians {alone * 1000:.0f} and {loaded * 1000:.0f} ms")
+    met = report(f"a login beside {RATE} requests/s to one alone", loaded / alone, FLOOR)
+    alone, loaded = (statistics.median(values) for values in refused.values())
+    return report(f"503 of {BURST} logins at once beside them", loaded, alone) and met
 
 
 def timing(program: Program) -> None:
@@ -163,7 +264,12 @@ def main() -> None:
     path = sys.argv[2] if len(sys.argv) > 2 else "target/release/healthcare-backend"
     if mode == "flood":
         with Program(path) as program:
-            asyncio.run(flood(program))
+            met = asyncio.run(flood(program))
+        sys.exit(not met)
+    elif mode == "beside":
+        with Program(path) as program:
+            met = asyncio.run(beside(program))
+        sys.exit(not met)
     elif mode == "timing":
         limits = {"LOGIN_FAILURES_PER_ADDRESS": "0", "LOGIN_FAILURES_TOTAL": "0"}
         with Program(path, BCRYPT_COST="8", **limits) as program:

@@ -1,7 +1,8 @@
 -- How many seconds the address $2 must wait before it may try the e-mail $1 again; null if it may
 -- now. The last $5 seconds count: $3 failures from the address, or more than $4 from everywhere
--- unless the address has logged in before. A limit of 0 is none.
--- Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey.
+-- unless the address has logged in before, or $6 from the address to all e-mails. A limit of 0 is none.
+-- Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey,
+-- login_failures_address_failed_at_idx.
 WITH recent AS MATERIALIZED (
     SELECT address, failed_at
     FROM login_failures
@@ -29,6 +30,17 @@ WITH recent AS MATERIALIZED (
             )
         ORDER BY failed_at DESC
         OFFSET $4::integer
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT failed_at
+        FROM login_failures
+        WHERE $6::integer > 0
+            AND address = $2
+            AND failed_at > now() - make_interval(secs => $5::integer)
+        ORDER BY failed_at DESC
+        OFFSET greatest($6::integer, 1) - 1
         LIMIT 1
     )
 )

@@ -98,8 +98,29 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
+/// Where a request comes from, for the limits.
+#[derive(Debug)]
+pub struct Source {
+    /// An IPv4 address, or the network of an IPv6 address.
+    pub address: String,
+    is_loopback: bool,
+}
+
+impl Source {
+    /// `client` is as [`TrustedProxies::client`] tells it.
+    pub fn new(client: IpAddr) -> Self {
+        Self { address: counted(client), is_loopback: client.is_loopback() }
+    }
+
+    /// A limit on the whole address. Whoever is on this machine has none: there a proxy that is not
+    /// trusted may stand, and stand for everybody.
+    pub fn limit(&self, limit: i32) -> i32 {
+        if self.is_loopback { 0 } else { limit }
+    }
+}
+
 /// What failures are counted by: an IPv4 address, or the /64 network that one IPv6 customer has.
-pub fn counted(client: IpAddr) -> String {
+fn counted(client: IpAddr) -> String {
     match client {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {
@@ -176,6 +197,23 @@ mod tests {
             (&[b"1.2.3.4, \xff"], "10.0.0.1"),
         ] {
             assert_eq!(client("10.0.0.0/8", "10.0.0.1", forwarded), expected, "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_on_this_machine_has_no_limit_as_a_whole() {
+        let proxies = TrustedProxies::default();
+        for (address, expected) in [
+            ("127.0.0.1", 0),
+            ("127.255.0.1", 0),
+            ("::1", 0),
+            ("::ffff:127.0.0.1", 0),
+            ("128.0.0.1", 7),
+            ("::2", 7),
+            ("::ffff:10.0.0.1", 7),
+        ] {
+            let client = proxies.client(address.parse().unwrap(), &HeaderMap::new());
+            assert_eq!(Source::new(client).limit(7), expected, "{address}");
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::SessionId;
-use super::throttle::WINDOW_SECONDS;
+use super::throttle::{REGISTRATION_WINDOW_SECONDS, WINDOW_SECONDS};
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
 use crate::error::{Error, Result};
@@ -186,6 +186,7 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
 
 async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
     while !pool.query(Sql::SessionsSweep, &[&ended.keep_seconds()]).await?.is_empty() {}
+    while !pool.query(Sql::RegistrationsSweep, &[&REGISTRATION_WINDOW_SECONDS]).await?.is_empty() {}
     loop {
         let row = pool.query_opt(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await?;
         let removed: i64 = row.map_or(Ok(0), |row| column(&row, 0))?;

@@ -1,9 +1,6 @@
-//! Failed logins, counted in the database by account and address.
+//! Failed logins and registrations, counted in the database by account and address.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use tokio::sync::{Mutex, MutexGuard};
-
+use super::client_address::Source;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
@@ -11,59 +8,66 @@ use crate::error::{Error, Result};
 
 /// How long a failed login counts, in seconds.
 pub const WINDOW_SECONDS: i32 = 15 * 60;
+/// How long a registration counts, in seconds.
+pub const REGISTRATION_WINDOW_SECONDS: i32 = 60 * 60;
 
-/// How many failed logins within the window are let through; 0 is any number.
+/// How much is let through within the windows; 0 is any number.
 #[derive(Debug, Clone, Copy)]
 pub struct Throttle {
-    /// To one account from one address.
+    /// Failed logins to one account from one address.
     pub per_address: i32,
     /// To one account from everywhere, but for addresses that have logged in to it before.
     pub total: i32,
+    /// To all accounts from one address.
+    pub all_accounts: i32,
+    /// Registrations from one address.
+    pub registrations: i32,
 }
 
 impl Throttle {
-    /// [`Error::TooManyAttempts`] if the address must wait before it tries the account again.
-    pub async fn check(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        if self.per_address == 0 && self.total == 0 {
+    /// [`Error::TooManyAttempts`] if the client must wait before it tries the account again.
+    pub async fn check(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        let all_accounts = client.limit(self.all_accounts);
+        if (self.per_address, self.total, all_accounts) == (0, 0, 0) {
             return Ok(());
         }
-        let parameters: [Parameter<'_>; 5] =
-            [&email, &address, &self.per_address, &self.total, &WINDOW_SECONDS];
+        let parameters: [Parameter<'_>; 6] = [
+            &email,
+            &client.address,
+            &self.per_address,
+            &self.total,
+            &WINDOW_SECONDS,
+            &all_accounts,
+        ];
         let row = pool.query_opt(Sql::LoginsCheck, &parameters).await?;
-        let wait: Option<i32> = row.map_or(Ok(None), |row| column(&row, 0))?;
-        match wait.map(u32::try_from) {
-            Some(Ok(seconds)) => Err(Error::TooManyAttempts { retry_after: seconds.max(1) }),
-            _ => Ok(()),
+        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
+    }
+
+    pub async fn failed(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        pool.query_opt(Sql::LoginsFail, &[&email, &client.address]).await.map(drop)
+    }
+
+    pub async fn succeeded(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+        pool.query_opt(Sql::LoginsSucceed, &[&email, &client.address]).await.map(drop)
+    }
+
+    /// Notes a registration, or [`Error::TooManyAttempts`] if the client must wait before the next.
+    pub async fn register(self, pool: &Pool, client: &Source) -> Result<()> {
+        let limit = client.limit(self.registrations);
+        if limit == 0 {
+            return Ok(());
         }
-    }
-
-    pub async fn failed(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        pool.query_opt(Sql::LoginsFail, &[&email, &address]).await.map(drop)
-    }
-
-    pub async fn succeeded(self, pool: &Pool, email: &str, address: &str) -> Result<()> {
-        pool.query_opt(Sql::LoginsSucceed, &[&email, &address]).await.map(drop)
+        let parameters: [Parameter<'_>; 3] =
+            [&client.address, &limit, &REGISTRATION_WINDOW_SECONDS];
+        let row = pool.query_opt(Sql::RegistrationsAdmit, &parameters).await?;
+        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
     }
 }
 
-/// Locks that the accounts and addresses share; more than passwords can be checked at once.
-const TURNS: u16 = 1024;
-
-/// One login at a time for an account and address: else those that run at once would all be let
-/// through before the first of them has failed.
-pub struct Turns(Vec<Mutex<()>>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self((0..TURNS).map(|_| Mutex::default()).collect())
-    }
-}
-
-impl Turns {
-    pub async fn wait(&self, email: &str, address: &str) -> Option<MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        (email.to_lowercase(), address).hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % u64::from(TURNS)).ok()?;
-        Some(self.0.get(place)?.lock().await)
+/// What a statement says that a client must wait, in seconds.
+fn wait(seconds: Option<i32>) -> Result<()> {
+    match seconds.map(u32::try_from) {
+        Some(Ok(seconds)) => Err(Error::TooManyAttempts { retry_after: seconds.max(1) }),
+        _ => Ok(()),
     }
 }

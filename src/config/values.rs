@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{ConfigError, wrong};
+use super::{ConfigError, Registration, wrong};
 use crate::auth::client_address::TrustedProxies;
 use crate::db::Address;
 use crate::http::cors::Origins;
@@ -71,6 +71,14 @@ pub fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpA
     match value.parse() {
         Ok(address) => Ok(address),
         Err(_) => wrong(format!("{name} must be an IP address, for example 127.0.0.1 or ::")),
+    }
+}
+
+pub fn registration(value: Option<&str>) -> Result<Registration, ConfigError> {
+    match value {
+        None | Some("open") => Ok(Registration::Open),
+        Some("closed") => Ok(Registration::Closed),
+        Some(_) => wrong("REGISTRATION must be open or closed"),
     }
 }
 

@@ -27,6 +27,7 @@ migrations! {
     "V6__logins",
     "V7__owners",
     "V8__random_ids",
+    "V9__limits",
     "V12__gender_o",
     "V13__gender_o_checked",
 }

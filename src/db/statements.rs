@@ -28,6 +28,7 @@ macro_rules! statements {
 
 statements! {
     UsersCreate => "users/create",
+    UsersAdd => "users/add",
     UsersGet => "users/get",
     UsersLogin => "users/login",
     UsersSetRole => "users/set_role",
@@ -45,6 +46,8 @@ statements! {
     LoginsFail => "logins/fail",
     LoginsSucceed => "logins/succeed",
     LoginsSweep => "logins/sweep",
+    RegistrationsAdmit => "registrations/admit",
+    RegistrationsSweep => "registrations/sweep",
     PatientsCreate => "patients/create",
     PatientsCreateMany => "patients/create_many",
     PatientsGet => "patients/get",

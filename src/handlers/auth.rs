@@ -1,16 +1,17 @@
 //! `/api/auth`: register, log in, refresh, log out, who am I, change the password.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use hyper::StatusCode;
 
 use crate::app::{App, Worker};
-use crate::auth::client_address::counted;
-use crate::auth::password::Verdict;
+use crate::auth::client_address::Source;
+use crate::auth::password::{MAX_WAIT, Verdict};
 use crate::auth::refresh::Generation;
 use crate::auth::token::{Signed, unix_seconds};
 use crate::auth::{SessionId, User};
-use crate::config::Config;
+use crate::config::{Config, Registration};
 use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
@@ -25,6 +26,9 @@ use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, R
 /// How long a refresh token that was exchanged still yields the same successor, so that a client
 /// whose answer was lost is not logged out.
 const GRACE_SECONDS: i32 = 10;
+/// How often a password is compared with what is stored: again if that was replaced meanwhile, as it
+/// is by the first login after the cost of a hash was raised.
+const COMPARISONS: usize = 3;
 
 object! {
     /// What a user gets for registering, logging in or refreshing.
@@ -38,11 +42,17 @@ object! {
     }
 }
 
-pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
+/// Where registering is closed, that is the answer whatever the body: no password is read in vain.
+pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
+    if worker.app.config.registration == Registration::Closed {
+        return Err(Error::RegistrationClosed);
+    }
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
-    let place = worker.app.passwords.reserve()?;
+    let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
+    worker.app.config.throttle.register(&worker.pool, &client).await?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let session_id = SessionId::random()?;
@@ -58,43 +68,51 @@ pub async fn register(worker: &Worker, request: Request) -> Result<Response> {
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let throttle = worker.app.config.throttle;
-    let address = address(worker, peer, &request);
+    let App { passwords, login_turns, config, .. } = &*worker.app;
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
     // PostgreSQL's text holds no NUL; no address holds a space either.
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
-    let place = worker.app.passwords.reserve()?;
-    let _turn = worker.app.login_turns.wait(email, &address).await;
-    throttle.check(&worker.pool, email, &address).await?;
-    let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;
-    let stored: Option<String> = match &row {
-        Some(row) => Some(column(row, user::User::COLUMNS.len())?),
-        None => None,
-    };
-    let verdict = place.verify(password.to_owned(), stored.clone()).await?;
-    let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict) else {
-        throttle.failed(&worker.pool, email, &address).await?;
-        return Err(Error::InvalidCredentials);
-    };
-    let user = user::User::from_row(&row, 0)?;
-    let hash = match better_hash {
-        Some(better) => {
-            worker.pool.query_opt(Sql::UsersRehash, &[&user.id, &stored, &better]).await?;
-            better
+    let deadline = Instant::now() + MAX_WAIT;
+    // Who waits for a turn takes no place from the others.
+    let _turn = login_turns.wait(email, &client.address, deadline).await?;
+    let place = passwords.reserve(deadline)?;
+    config.throttle.check(&worker.pool, email, &client).await?;
+    for _ in 0..COMPARISONS {
+        let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;
+        let stored: Option<String> = match &row {
+            Some(row) => Some(column(row, user::User::COLUMNS.len())?),
+            None => None,
+        };
+        let verdict = place.verify(password.to_owned(), stored.clone()).await?;
+        let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
+        else {
+            config.throttle.failed(&worker.pool, email, &client).await?;
+            return Err(Error::InvalidCredentials);
+        };
+        let user = user::User::from_row(&row, 0)?;
+        let hash = match better_hash {
+            Some(better) => {
+                worker.pool.query_opt(Sql::UsersRehash, &[&user.id, &stored, &better]).await?;
+                better
+            }
+            None => stored,
+        };
+        let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = config;
+        let session_id = SessionId::random()?;
+        let parameters: [Parameter<'_>; 5] = [&user.id, &hash, idle, max, &session_id];
+        let asked = unix_seconds();
+        let created = worker.pool.query_opt(Sql::SessionsCreate, &parameters).await?;
+        // Without one, another hash is stored by now: of this password or of another.
+        if let Some(created) = created {
+            config.throttle.succeeded(&worker.pool, email, &client).await?;
+            let first = Generation::first(session_id, user.id);
+            let ends_at = end(asked, column(&created, 0)?);
+            return session(worker, StatusCode::OK, user, first, ends_at);
         }
-        None => stored,
-    };
-    let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = &worker.app.config;
-    let session_id = SessionId::random()?;
-    let parameters: [Parameter<'_>; 5] = [&user.id, &hash, idle, max, &session_id];
-    let asked = unix_seconds();
-    let created = worker.pool.query_opt(Sql::SessionsCreate, &parameters).await?;
-    // The password was changed while this one was checked.
-    let created = created.ok_or(Error::InvalidCredentials)?;
-    throttle.succeeded(&worker.pool, email, &address).await?;
-    let first = Generation::first(session_id, user.id);
-    session(worker, StatusCode::OK, user, first, end(asked, column(&created, 0)?))
+    }
+    Err(passwords.overloaded())
 }
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
@@ -147,39 +165,51 @@ pub async fn change_password(
     request: Request,
 ) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let throttle = worker.app.config.throttle;
-    let address = address(worker, peer, &request);
+    let App { passwords, login_turns, config, .. } = &*worker.app;
+    let client = client(worker, peer, &request);
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
-    let place = worker.app.passwords.reserve()?;
-    let row = worker.pool.query_opt(Sql::UsersPassword, &[&user.id()]).await?;
-    let row = row.ok_or(Error::InvalidToken)?;
-    let (email, stored): (&str, String) = (column(&row, 0)?, column(&row, 1)?);
-    let _turn = worker.app.login_turns.wait(email, &address).await;
-    throttle.check(&worker.pool, email, &address).await?;
-    let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
-    let Some(hash) = place.replace(current, stored.clone(), new).await? else {
-        throttle.failed(&worker.pool, email, &address).await?;
-        return Err(wrong_password());
-    };
     let (id, session_id) = (user.id(), user.session_id());
-    let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
-    let row = worker.pool.query_opt(Sql::UsersChangePassword, &parameters).await?;
-    let ended: Vec<SessionId> = column(&row.ok_or_else(wrong_password)?, 0)?;
-    worker.app.ended_sessions.end(ended);
-    // A login that began its session while the statement ran is not in what the statement saw.
-    let late = worker.pool.query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
-    let late: Vec<Option<SessionId>> =
-        late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
-    worker.app.ended_sessions.end(late.into_iter().flatten());
-    Ok(empty(StatusCode::NO_CONTENT))
+    let (email, _) = stored_password(worker, id).await?;
+    let deadline = Instant::now() + MAX_WAIT;
+    let _turn = login_turns.wait(&email, &client.address, deadline).await?;
+    let place = passwords.reserve(deadline)?;
+    config.throttle.check(&worker.pool, &email, &client).await?;
+    for _ in 0..COMPARISONS {
+        // Only now, because the one whose turn it was may have changed it.
+        let (_, stored) = stored_password(worker, id).await?;
+        let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
+        let Some(hash) = place.replace(current, stored.clone(), new).await? else {
+            config.throttle.failed(&worker.pool, &email, &client).await?;
+            return Err(wrong_password());
+        };
+        let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
+        let row = worker.pool.query_opt(Sql::UsersChangePassword, &parameters).await?;
+        // Without one, another hash is stored by now: of this password or of another.
+        let Some(row) = row else { continue };
+        worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
+        // A login that began its session while the statement ran is not in what the statement saw.
+        let late = worker.pool.query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
+        let late: Vec<Option<SessionId>> =
+            late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
+        worker.app.ended_sessions.end(late.into_iter().flatten());
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    Err(passwords.overloaded())
 }
 
-/// What failed logins from where a request comes from are counted by.
-fn address(worker: &Worker, peer: IpAddr, request: &Request) -> String {
+/// The address of a user who has a token, and the hash.
+async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, String)> {
+    let row = worker.pool.query_opt(Sql::UsersPassword, &[&user_id]).await?;
+    let row = row.ok_or(Error::InvalidToken)?;
+    Ok((column(&row, 0)?, column(&row, 1)?))
+}
+
+/// Where a request comes from, for the limits.
+fn client(worker: &Worker, peer: IpAddr, request: &Request) -> Source {
     let proxies = &worker.app.config.trusted_proxies;
     proxies.warn_if_ignored(peer, request.headers());
-    counted(proxies.client(peer, request.headers()))
+    Source::new(proxies.client(peer, request.headers()))
 }
 
 fn wrong_password() -> Error {

@@ -34,7 +34,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
         (Route::Index, Method::GET) => Box::pin(ready(index::index(&request))),
         (Route::Live, Method::GET) => Box::pin(ready(health::live(&request))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker, request)),
-        (Route::Register, Method::POST) => Box::pin(auth::register(worker, request)),
+        (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
         _ => Box::pin(ready(Err(no_handler(route, request.method())))),

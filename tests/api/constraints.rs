@@ -159,8 +159,9 @@ async fn ids_are_always_generated_so_that_no_primary_key_is_taken() {
             AND relname <> 'refinery_schema_history'",
     )
     .await;
-    // Of these one is keyed by what it is about and the other has no key.
-    let generated = |table: &String| !["login_addresses", "login_failures"].contains(&&**table);
+    // Of these one is keyed by what it is about and the others have no key.
+    let others = ["login_addresses", "login_failures", "registrations"];
+    let generated = |table: &String| !others.contains(&&**table);
     assert_eq!(keys, tables.into_iter().filter(generated).collect());
     for sql in Sql::ALL {
         // The one that sets an id draws it from the sequence that generates all others.
@@ -180,7 +181,7 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
          JOIN pg_class ON pg_class.oid = attrelid
          WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
             AND relname NOT IN ('refinery_schema_history', 'sessions', 'login_failures',
-                'login_addresses')
+                'login_addresses', 'registrations')
             AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
             AND attidentity = ''",
     )
@@ -200,7 +201,7 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
         });
         expected.extend(names.map(|name| format!("{table}.{name}")));
     }
-    // Sessions and logins are the server's alone. The user's id comes from the token.
+    // Sessions, logins and registrations are the server's alone. The user's id comes from the token.
     expected.extend(["patients", "doctors", "mappings"].map(|table| format!("{table}.created_by")));
     assert_eq!(found, expected);
 }

@@ -100,6 +100,9 @@ async fn commands_work_beside_the_service_and_without_it() {
         assert_eq!(ended.stderr, "");
     }
     ada.patch(&target, &json!({"bio": "changed"})).await.expect(200);
+    let ended = workplace.run_with_input("correct horse", &["user", "add", "bob@example.com"], &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    program.client().logged_in("bob@example.com").await;
     program.stop();
 
     let ended = workplace.run(&["admin", "ada@example.com", "--revoke"], &[]);

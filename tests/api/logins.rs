@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Client, TestDb, TestServer, random};
+use crate::harness::{Answer, Client, Lock, TestDb, TestServer, random, until};
 
 const PROXY: [(&str, &str); 1] = [("TRUSTED_PROXIES", "127.0.0.0/8")];
 
@@ -111,6 +111,124 @@ async fn a_login_replaces_a_hash_that_costs_less_than_new_ones() {
     assert_eq!(cost().await, "05");
     log_in(&cheap.anyone(), &email, "correct horse").await.expect(200);
     assert_eq!(cost().await, "05");
+}
+
+/// A user whose hash costs less than those of the server beside it, and the user's id.
+async fn user_with_a_cheap_hash(database: &Arc<TestDb>, email: &str) -> (Client, i64) {
+    let cheap = TestServer::start_with(Arc::clone(database), &[("BCRYPT_COST", "4")]).await;
+    let user = cheap.anyone().registered(email).await;
+    let id = user.user_id().await;
+    (user, id)
+}
+
+/// A server whose hashes cost more.
+async fn dear_server(database: &Arc<TestDb>) -> TestServer {
+    let variables = [PROXY[0], ("BCRYPT_COST", "5")];
+    TestServer::start_with(Arc::clone(database), &variables).await
+}
+
+/// Waits until this many statements wait for a lock, if only for one that waits itself.
+async fn waiting(connection: &tokio_postgres::Client, count: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("statements wait", async || {
+        let row = connection.query_one(sql, &[]).await.unwrap();
+        (row.get::<_, i64>(0) == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn right_logins_that_replace_a_cheap_hash_at_once_are_all_let_in() {
+    let database = Arc::new(TestDb::new().await);
+    let (_, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
+    let [one, two] = [dear_server(&database).await, dear_server(&database).await];
+    // All have compared the password with the cheap hash before the first can replace it.
+    let lock = Lock::user(database.connect().await, id).await;
+    let logins =
+        [from(&one, "192.0.2.1"), from(&one, "192.0.2.2"), from(&two, "192.0.2.1")].map(|client| {
+            tokio::spawn(async move { log_in(&client, "ada@example.com", "correct horse").await })
+        });
+    waiting(&database.connect().await, 3).await;
+    lock.release().await;
+    for login in logins {
+        login.await.unwrap().expect(200);
+    }
+    let failures = "SELECT count(*) FROM login_failures";
+    let row = database.connect().await.query_one(failures, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn a_change_of_password_is_not_refused_because_a_login_replaces_the_hash() {
+    let database = Arc::new(TestDb::new().await);
+    let (user, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
+    let server = dear_server(&database).await;
+    let connection = database.connect().await;
+    let lock = Lock::user(database.connect().await, id).await;
+    let client = from(&server, "192.0.2.1");
+    let login =
+        tokio::spawn(async move { log_in(&client, "ada@example.com", "correct horse").await });
+    waiting(&connection, 1).await;
+    let client = from(&server, "192.0.2.2").with_token(user.token());
+    let change = json!({"current_password": "correct horse", "new_password": "another horse"});
+    let change = tokio::spawn(async move { client.put("/api/auth/password", &change).await });
+    waiting(&connection, 2).await;
+    lock.release().await;
+
+    change.await.unwrap().expect(204);
+    // Before the change it was right.
+    let status = login.await.unwrap().status.as_u16();
+    assert!([200, 401].contains(&status), "{status}");
+    log_in(&server.anyone(), "ada@example.com", "correct horse").await.expect(401);
+    log_in(&server.anyone(), "ada@example.com", "another horse").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_while_it_is_compared_is_wrong() {
+    let server = server(&[]).await;
+    let ada = server.user().await;
+    let ada_id = ada.user_id().await;
+    let email = ada.get("/api/auth/me").await.json()["email"].as_str().unwrap().to_owned();
+    let (changing, observer) =
+        (server.database().connect().await, server.database().connect().await);
+    changing.batch_execute("BEGIN").await.unwrap();
+    let hash = "UPDATE users SET password_hash = left(password_hash, 59) || 'x' WHERE id = $1";
+    changing.execute(hash, &[&ada_id]).await.unwrap();
+    let client = server.anyone();
+    let login = tokio::spawn(async move { log_in(&client, &email, "correct horse").await });
+    waiting(&observer, 1).await;
+    changing.batch_execute("COMMIT").await.unwrap();
+    login.await.unwrap().expect_error(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_takes_no_place_from_the_others() {
+    let database = Arc::new(TestDb::new().await);
+    let (_, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
+    // So dear that there are fewer places than logins here.
+    let server = TestServer::start_with(Arc::clone(&database), &[("BCRYPT_COST", "13")]).await;
+    let lock = Lock::user(database.connect().await, id).await;
+    let logins: Vec<_> = (0..40)
+        .map(|_| {
+            let client = server.anyone();
+            tokio::spawn(async move { log_in(&client, "ada@example.com", "correct horse").await })
+        })
+        .collect();
+    lock.awaited_by(1).await;
+    log_in(&server.anyone(), "eve@example.com", "wrong").await.expect(401);
+
+    // The rest need not be waited for.
+    let stop = "INSERT INTO login_failures (email_hash, address)
+                SELECT sha256('ada@example.com'), '127.0.0.1' FROM generate_series(1, 10)";
+    database.connect().await.batch_execute(stop).await.unwrap();
+    lock.release().await;
+    let mut answers = Vec::new();
+    for login in logins {
+        answers.push(login.await.unwrap().status.as_u16());
+    }
+    answers.sort_unstable();
+    assert_eq!((answers[0], answers[39]), (200, 429), "{answers:?}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod embedded;
 mod failures;
 mod harness;
 mod identity;
+mod limits;
 mod lists;
 mod logins;
 mod logs;

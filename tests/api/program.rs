@@ -56,11 +56,13 @@ fn help_names_every_command_and_an_unknown_one_is_refused() {
     let workplace = Workplace::new();
     let ended = workplace.run(&["--help"], &[]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "migrate", "admin"] {
+    for command in ["serve", "migrate", "admin", "user"] {
         assert!(ended.stdout.contains(command), "{ended:?}");
     }
     assert_eq!(workplace.run(&["serv"], &[]).code, Some(2));
     assert_eq!(workplace.run(&["admin"], &[]).code, Some(2));
+    assert_eq!(workplace.run(&["user"], &[]).code, Some(2));
+    assert_eq!(workplace.run(&["user", "add"], &[]).code, Some(2));
 }
 
 #[tokio::test]
@@ -105,6 +107,61 @@ async fn the_right_of_an_admin_is_given_and_taken_on_the_command_line_at_once() 
 
     let ended = workplace.run(&["admin", "nobody@example.com"], &with_database(&url));
     assert!(ended.complaint(1).contains("e-mail"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn users_are_made_on_the_command_line_also_where_registering_is_closed() {
+    let database = TestDb::new().await;
+    let url = database_url(&database.config());
+    let workplace = Workplace::new();
+    let add = |input: &str, arguments: &[&str]| {
+        let arguments = [&["user", "add"], arguments].concat();
+        workplace.run_with_input(input, &arguments, &with_database(&url))
+    };
+    let [address, secret] = with_database(&url);
+    let program = workplace.serve(&[address, secret, ("REGISTRATION", "closed")]);
+    let log_in = async |email: &str, password: &str| {
+        let login = json!({"email": email, "password": password});
+        program.client().post("/api/auth/login", &login).await
+    };
+
+    let ended = add("correct horse\n", &["ada@example.com"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    let user = log_in("ada@example.com", "correct horse").await.expect(200).json()["user"].clone();
+    assert_eq!((&user["name"], &user["role"]), (&json!("ada"), &json!("user")));
+
+    // Without an end of line, and with another one.
+    for (input, email) in [("battery staple", "bob@b"), ("battery staple\r\n", "cleo@b")] {
+        let ended = add(input, &[email, "--name", "Dr. Zoë", "--admin"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let user = log_in(email, "battery staple").await.expect(200).json()["user"].clone();
+        assert_eq!((&user["name"], &user["role"]), (&json!("Dr. Zoë"), &json!("admin")));
+    }
+
+    let ended = add("battery staple\n", &["ADA@example.com"]);
+    assert!(ended.complaint(1).contains("e-mail"), "{ended:?}");
+    log_in("ada@example.com", "correct horse").await.expect(200);
+}
+
+#[test]
+fn what_makes_no_user_is_one_line_that_names_it_before_anything_is_started() {
+    let workplace = Workplace::new();
+    let long = format!("{HIDDEN}{}", "x".repeat(5000));
+    for (input, arguments, name) in [
+        ("correct horse\n", ["ada", "--name=Ada"].as_slice(), "email"),
+        ("correct horse\n", &["ada@example.com", "--name= "], "name"),
+        ("hunter2\n", &["ada@example.com"], "password"),
+        ("", &["ada@example.com"], "password"),
+        (&long, &["ada@example.com"], "password"),
+        ("hunter2 hunter2\nhunter2 hunter2\n", &["ada@example.com"], "one line"),
+        ("hunter2\n", &["ada"], "email"),
+    ] {
+        let ended = workplace.run_with_input(input, &[&["user", "add"], arguments].concat(), &[]);
+        let line = ended.complaint(2);
+        assert!(line.contains(name) && !line.contains(HIDDEN), "{ended:?}");
+        assert_eq!(ended.stdout, "");
+    }
+    assert!(!workplace.data().exists(), "nothing was started");
 }
 
 #[tokio::test]

@@ -78,6 +78,19 @@ impl Workplace {
         Program::spawn(self.command(arguments, settings)).wait()
     }
 
+    /// As [`run`](Self::run), with this on the program's standard input.
+    pub fn run_with_input(
+        &self,
+        input: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Ended {
+        let file = self.path.join("input");
+        fs::write(&file, input).unwrap();
+        let input = fs::File::open(file).unwrap();
+        Program::start(self.command(arguments, settings), input.into()).wait()
+    }
+
     /// Starts the service and waits until it listens.
     pub fn serve(&self, settings: &[(&str, &str)]) -> Program {
         let program = Program::spawn(self.command(&[], settings));
@@ -110,8 +123,12 @@ pub struct Ended {
 }
 
 impl Program {
-    pub fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn spawn(command: Command) -> Self {
+        Self::start(command, Stdio::null())
+    }
+
+    fn start(mut command: Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = Output::collect(child.stdout.take().unwrap());
         let stderr = Output::collect(child.stderr.take().unwrap());

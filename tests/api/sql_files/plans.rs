@@ -37,12 +37,15 @@ const FILL: &str = "
     FROM generate_series(1, 20000) AS n;
 
     INSERT INTO login_failures (email_hash, address, failed_at)
-    SELECT sha256(('user' || n % 4000)::bytea), 'a', now() - n * interval '1 second'
+    SELECT sha256(('user' || n % 4000)::bytea), 'a' || n % 1000, now() - n * interval '1 second'
     FROM generate_series(1, 20000) AS n;
 
     INSERT INTO login_addresses (email_hash, address, seen_at)
     SELECT sha256(('user' || n)::bytea), 'a', now() - n * interval '3 hours'
     FROM generate_series(1, 4000) AS n;
+
+    INSERT INTO registrations (address, registered_at)
+    SELECT 'a' || n % 1000, now() - n * interval '1 second' FROM generate_series(1, 20000) AS n;
 
     ANALYZE;";
 

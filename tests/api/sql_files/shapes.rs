@@ -33,6 +33,7 @@ pub fn shape(sql: Sql) -> Shape {
             let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4, T::UUID];
             (parameters, [columns(User::COLUMNS), vec![seconds_left()]].concat())
         }
+        Sql::UsersAdd => (vec![T::TEXT, T::TEXT, T::TEXT, T::TEXT], id()),
         Sql::UsersGet => (vec![T::INT8], columns(User::COLUMNS)),
         Sql::UsersLogin => {
             let hash = Column::stored("password_hash", T::TEXT);
@@ -63,7 +64,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::SessionsSweep => (vec![T::INT4], id()),
 
         Sql::LoginsCheck => {
-            let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4];
+            let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4, T::INT4];
             (parameters, vec![Column::computed("wait", T::INT4)])
         }
         Sql::LoginsFail => {
@@ -75,6 +76,13 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::LoginsSweep => {
             let count = |name| Column::computed(name, T::INT8);
             (vec![T::INT4], vec![count("forgiven"), count("forgotten")])
+        }
+
+        Sql::RegistrationsAdmit => {
+            (vec![T::TEXT, T::INT4, T::INT4], vec![Column::computed("wait", T::INT4)])
+        }
+        Sql::RegistrationsSweep => {
+            (vec![T::INT4], vec![Column::stored("registered_at", T::TIMESTAMPTZ)])
         }
 
         Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),

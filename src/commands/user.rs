@@ -1,0 +1,102 @@
+//! `user add`: an account made on the command line, also where registering is closed.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Read};
+
+use healthcare_backend::auth::password;
+use healthcare_backend::db::migrations::connect;
+use healthcare_backend::db::{Address, Sql};
+use healthcare_backend::models::input::read_new;
+use healthcare_backend::models::user::REGISTER_FIELDS;
+use serde_json::json;
+
+use crate::Failure;
+
+/// A longer standard input is not read on: no password is so long.
+const MAX_INPUT: u64 = 4096;
+
+/// What the command line says of a new account.
+#[derive(clap::Args)]
+pub struct NewUser {
+    /// The e-mail address to log in with.
+    email: String,
+    /// The person's name; else what stands before the @.
+    #[arg(long)]
+    name: Option<String>,
+    /// An admin, who may change every doctor.
+    #[arg(long)]
+    admin: bool,
+}
+
+/// What was typed does not make an account.
+#[derive(Debug)]
+pub struct WrongInput(String);
+
+impl fmt::Display for WrongInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongInput {}
+
+/// An account that may be stored.
+pub struct Account {
+    name: String,
+    email: String,
+    password: String,
+    role: &'static str,
+}
+
+impl NewUser {
+    /// Asks for the password, and checks all of it by the rules of registering.
+    pub fn complete(&self) -> Result<Account, Failure> {
+        let name = self.name.as_deref();
+        let name = name.unwrap_or_else(|| self.email.split('@').next().unwrap_or_default());
+        let password = read_password()?;
+        let body = json!({"name": name, "email": self.email, "password": password}).to_string();
+        if let Err(error) = read_new(&REGISTER_FIELDS, body.as_bytes()) {
+            let wrong =
+                error.errors().iter().map(|wrong| format!("{} {}", wrong.field, wrong.message));
+            return Err(WrongInput(wrong.collect::<Vec<_>>().join("; ")).into());
+        }
+        let role = if self.admin { "admin" } else { "user" };
+        Ok(Account { name: name.to_owned(), email: self.email.clone(), password, role })
+    }
+}
+
+/// Twice from the terminal, where it is not shown; else the one line of standard input.
+fn read_password() -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        let password = rpassword::prompt_password("Password: ")?;
+        if rpassword::prompt_password("Again: ")? != password {
+            return Err(WrongInput("the two passwords differ".into()).into());
+        }
+        return Ok(password);
+    }
+    let mut input = String::new();
+    io::stdin()
+        .take(MAX_INPUT)
+        .read_to_string(&mut input)
+        .map_err(|_| WrongInput("standard input must hold the password in UTF-8".into()))?;
+    let line = input.strip_suffix('\n').unwrap_or(&input);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains('\n') {
+        return Err(WrongInput("standard input must hold the password in one line".into()).into());
+    }
+    Ok(line.to_owned())
+}
+
+/// Stores an account, whose hash has this cost.
+pub async fn add(database: &Address, account: &Account, bcrypt_cost: u32) -> Result<(), Failure> {
+    let hash = password::hash(&account.password, bcrypt_cost)
+        .map_err(|error| error.cause().unwrap_or("the password cannot be hashed").to_owned())?;
+    let client = connect(database).await?;
+    let added = client
+        .query_opt(Sql::UsersAdd.text(), &[&account.name, &account.email, &hash, &account.role])
+        .await
+        .map_err(|_| "the user cannot be made")?;
+    added.ok_or("there is an account with this e-mail address")?;
+    println!("The user can log in now.");
+    Ok(())
+}
