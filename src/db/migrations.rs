@@ -28,6 +28,7 @@ migrations! {
     "V5__sessions",
     "V6__logins",
     "V7__owners",
+    "V10__mappings_indexes",
 }
 
 /// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.

@@ -115,9 +115,9 @@ struct PageEnd {
 
 impl List {
     /// A short list takes the lane. A search may look at many rows to find a few, and everything
-    /// behind it on a lane would wait.
+    /// behind it on a lane would wait; an id is found by an index.
     async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
-        if self.filters.iter().any(Filter::is_set) {
+        if self.filters.iter().any(Filter::searches) {
             return self.fetch(&worker.pool, after, rows).await;
         }
         worker.lane.query(self.sql, &self.parameters(&after, &rows)).await
@@ -224,8 +224,8 @@ fn link(response: &mut Response, path: &str, limit: i64, after: i64, filters: &[
 }
 
 impl Filter {
-    fn is_set(&self) -> bool {
-        self.parameter().1.is_some()
+    fn searches(&self) -> bool {
+        matches!(self, Self::Text(_, Some(_)))
     }
 
     fn parameter(&self) -> (&'static str, Option<Cow<'_, str>>) {
