@@ -65,21 +65,45 @@ impl App {
 
 /// Connections that a process with these settings uses at most.
 pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * (pool_share(workers, pool_size) + 1)
+    workers * (Parts::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
         + SPARE_CONNECTIONS
 }
 
-fn pool_share(workers: usize, pool_size: usize) -> usize {
-    pool_size.div_ceil(workers).max(1)
+/// How many of a worker's pooled connections are for what, so that nothing of it can keep the rest from
+/// running. Each part has one at least.
+struct Parts {
+    writes: usize,
+    lists: usize,
+    searches: usize,
+    accounts: usize,
+}
+
+impl Parts {
+    fn of(workers: usize, pool_size: usize) -> Self {
+        let size = pool_size.div_ceil(workers);
+        let (quarter, eighth) = ((size / 4).max(1), (size / 8).max(1));
+        let writes = size.saturating_sub(quarter + 2 * eighth).max(1);
+        Self { writes, lists: quarter, searches: eighth, accounts: eighth }
+    }
+
+    fn sum(&self) -> usize {
+        self.writes + self.lists + self.searches + self.accounts
+    }
 }
 
 /// Shared by the requests of one worker thread.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For writes, searches and long lists.
+    /// For accounts and their sessions. The next three are other parts of the same pool.
     pub pool: Pool,
+    /// For changes of patients, doctors and mappings.
+    pub writes: Pool,
+    /// For what may look at many rows to find a few.
+    pub searches: Pool,
+    /// For what of a list is too long for the lane.
+    pub lists: Pool,
     /// For short reads.
     pub lane: Lane,
     pub new_patients: Inserts<Value<'static>>,
@@ -91,12 +115,19 @@ pub struct Worker {
 impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
-        let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
+        let parts = Parts::of(workers, pool_size);
+        let pool = Pool::new(&app.database, parts.sum())?;
+        let writes = pool.part(parts.writes);
+        let new_patients =
+            Inserts::new(writes.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany);
         Ok(Self {
             app,
             lane: Lane::new(pool.clone()),
-            new_patients: Inserts::new(pool.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany),
-            pool,
+            new_patients,
+            writes,
+            searches: pool.part(parts.searches),
+            lists: pool.part(parts.lists),
+            pool: pool.part(parts.accounts),
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })

@@ -108,7 +108,7 @@ pub struct Config {
     pub throttle: Throttle,
     pub trusted_proxies: TrustedProxies,
     pub workers: usize,
-    /// Database connections of the whole process, shared out to the workers.
+    /// Database connections of the whole process, shared out to the workers, at least four each.
     pub pool_size: usize,
     pub log: LevelFilter,
 }

@@ -20,8 +20,8 @@ impl FieldError {
 }
 
 /// A failed request. What a variant carries besides its meaning is for the answer, except the
-/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable) and [`Internal`](Error::Internal),
-/// which are for the log alone. Neither ever holds what a client sent or a row contained.
+/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
+/// [`Internal`](Error::Internal), which are for the log alone. Neither ever holds what a client sent or a row contained.
 #[derive(Debug, Clone)]
 pub enum Error {
     BadRequest(&'static str),
@@ -66,6 +66,10 @@ pub enum Error {
         retry_after: u32,
     },
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// What the request needs stays locked by others.
+    Locked {
         cause: String,
     },
     Internal {
@@ -116,7 +120,7 @@ impl Error {
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
             Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            Self::DatabaseUnavailable { .. } => {
+            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -158,6 +162,9 @@ impl Error {
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
             }
+            Self::Locked { .. } => {
+                "Others were changing the same for too long. Nothing was changed."
+            }
             Self::Internal { .. } => "Something went wrong here. The log has the request id.",
         })
     }
@@ -173,7 +180,9 @@ impl Error {
     /// What only the log may know.
     pub fn cause(&self) -> Option<&str> {
         match self {
-            Self::DatabaseUnavailable { cause } | Self::Internal { cause } => Some(cause),
+            Self::DatabaseUnavailable { cause }
+            | Self::Locked { cause }
+            | Self::Internal { cause } => Some(cause),
             _ => None,
         }
     }
@@ -184,7 +193,7 @@ impl Error {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
-            Self::DatabaseUnavailable { .. } => Some(1),
+            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => Some(1),
             _ => None,
         }
     }

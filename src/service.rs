@@ -114,7 +114,7 @@ async fn answer(
             let App { keys, ended_sessions, .. } = &*worker.app;
             let headers = request.headers();
             let user =
-                User::authenticate(keys, &worker.tokens, ended_sessions, &worker.pool, headers)
+                User::authenticate(keys, &worker.tokens, ended_sessions, &worker.lane, headers)
                     .await?;
             record.user = Some(user.id());
             handlers::private(worker, route, user, peer, request).await

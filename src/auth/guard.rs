@@ -6,7 +6,7 @@ use super::cache::TokenCache;
 use super::session::{EndedSessions, Standing};
 use super::token::{Keys, Verified};
 use crate::db::connection::Parameter;
-use crate::db::{Pool, Sql};
+use crate::db::{Lane, Sql};
 use crate::error::{Error, Result};
 
 /// Somebody whose token was verified and whose session has not ended. Nothing else can make one, so
@@ -23,7 +23,7 @@ impl User {
         keys: &Keys,
         cache: &TokenCache,
         ended: &EndedSessions,
-        pool: &Pool,
+        lane: &Lane,
         headers: &HeaderMap,
     ) -> Result<Self> {
         let value = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
@@ -41,7 +41,7 @@ impl User {
                 let Verified { user_id, session_id, .. } = &verified;
                 let parameters: [Parameter<'_>; 2] = [session_id, user_id];
                 // In a box, because it is rare, and would make every request's future larger.
-                let found = Box::pin(pool.query_opt(Sql::SessionsIsLive, &parameters));
+                let found = Box::pin(lane.query_opt(Sql::SessionsIsLive, &parameters));
                 found.await?.is_some()
             }
         };

@@ -12,6 +12,7 @@ pub mod migrations;
 pub mod pool;
 pub mod readiness;
 pub mod row;
+pub mod share;
 pub mod statements;
 pub mod tls;
 
