@@ -43,11 +43,13 @@ impl Pool {
 
     /// A part with so many of the connections. Parts that together have no more than there are take none from
     /// each other.
+    #[must_use]
     pub fn part(&self, size: usize) -> Self {
         Self { share: Share::new(size), ..self.clone() }
     }
 
     /// The same connections, of which this user gets half at most.
+    #[must_use]
     pub fn of(&self, user: i64) -> Self {
         Self { user: Some(user), ..self.clone() }
     }

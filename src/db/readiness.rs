@@ -66,17 +66,17 @@ impl Readiness {
     async fn ask(&self, connection: Option<Client>) -> Result<Client> {
         let connection = match connection {
             Some(connection) => connection,
-            None => self.address.connect().await.map_err(failed)?,
+            None => self.address.connect().await.map_err(|error| failed(&error))?,
         };
-        let row = connection.query_one(QUESTION, &[]).await.map_err(failed)?;
-        if row.try_get(0).map_err(failed)? {
+        let row = connection.query_one(QUESTION, &[]).await.map_err(|error| failed(&error))?;
+        if row.try_get(0).map_err(|error| failed(&error))? {
             return Err(unavailable("the server is read-only"));
         }
         Ok(connection)
     }
 }
 
-fn failed(error: tokio_postgres::Error) -> Error {
+fn failed(error: &tokio_postgres::Error) -> Error {
     // The message may quote names; the code does not.
     match error.code() {
         Some(code) => unavailable(&format!("SQLSTATE {}", code.code())),

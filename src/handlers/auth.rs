@@ -98,7 +98,9 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
         worker.app.refresh_keys.verify(token.as_text()).ok_or(Error::InvalidRefreshToken)?;
     let idle = worker.app.config.session_idle_seconds;
     let parameters: [Parameter<'_>; 4] = [&spent.session_id, &spent.number, &GRACE_SECONDS, &idle];
-    let row = worker.pool.query_opt(Sql::SessionsRefresh, &parameters).await?;
+    // They wait for each other in the database, so that they must not wait in front of others here.
+    let pool = worker.pool.of(spent.session_id);
+    let row = pool.query_opt(Sql::SessionsRefresh, &parameters).await?;
     let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
         "rotate" | "repeat" => {

@@ -144,6 +144,26 @@ async fn new_patients_of_a_user_who_is_locked_are_refused_and_nobody_elses() {
     patient(&ada, "Grace").await;
 }
 
+#[tokio::test]
+async fn refreshes_of_one_session_hold_up_nobody_else() {
+    let server = server_for_locks().await;
+    let ada = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
+    let session = server.anyone().post("/api/auth/register", &ada).await.expect(201).json();
+    let token = json!({"refresh_token": session["refresh_token"]});
+    let (holder, observer) = (server.database().connect().await, server.database().connect().await);
+    holder.batch_execute("BEGIN; SELECT FROM sessions FOR UPDATE").await.unwrap();
+    let refreshes = many(20, &server.anyone(), |client| {
+        let token = token.clone();
+        async move { client.post("/api/auth/refresh", &token).await }
+    });
+    waiting(&observer, 1).await;
+    let eve = server.user().await;
+    assert_eq!(waiting(&observer, 1).await, 1, "half of the connections for accounts");
+    eve.post("/api/auth/logout", &json!({})).await.expect(204);
+    holder.batch_execute("COMMIT").await.unwrap();
+    ended(refreshes).await;
+}
+
 /// Stands before PostgreSQL's own, and lets a search for "slow" wait for a lock of the test.
 const SLOW_SEARCH: &str = "
     CREATE FUNCTION public.strpos(text, text) RETURNS integer LANGUAGE plpgsql AS $$
