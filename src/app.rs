@@ -164,3 +164,20 @@ fn hexadecimal(high: u64, low: u64) -> HeaderValue {
     });
     HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_shared_out_whole_and_everything_has_a_part() {
+        for size in 1..=100 {
+            let parts = Parts::of(1, size);
+            assert_eq!(parts.sum(), size.max(4));
+            let Parts { writes, lists, searches, accounts } = parts;
+            assert!([writes, lists, searches, accounts].iter().all(|part| *part > 0), "{size}");
+        }
+        // Two workers with 16 connections and a lane each, and what runs beside the requests.
+        assert_eq!(connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+    }
+}
