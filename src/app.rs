@@ -13,13 +13,15 @@ use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::auth::turns::Turns;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{Address, Inserts, Lane, Pool, Sql};
+use crate::db::{Address, Inserts, Lane, Pool, Readiness, Sql};
 use crate::error::{Error, Result};
 use crate::models::rules::Value;
 use crate::secret::Secret;
 
 /// Database connections of what runs beside the requests.
 const BACKGROUND_CONNECTIONS: usize = 2;
+/// The database connection of [`Readiness`].
+const READINESS_CONNECTIONS: usize = 1;
 /// Database connections left over: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
@@ -31,6 +33,7 @@ pub struct App {
     pub passwords: Passwords,
     pub login_turns: Turns,
     pub request_ids: RequestIds,
+    pub readiness: Readiness,
     pub config: Config,
     database: Address,
     stopping: AtomicBool,
@@ -48,6 +51,7 @@ impl App {
             passwords: Passwords::start(config.bcrypt_cost)?,
             login_turns: Turns::default(),
             request_ids: RequestIds::new()?,
+            readiness: Readiness::new(&database),
             config,
             database,
             stopping: AtomicBool::new(false),
@@ -72,18 +76,45 @@ impl App {
 
 /// Connections that a process with these settings uses at most.
 pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * (pool_share(workers, pool_size) + 1) + BACKGROUND_CONNECTIONS + SPARE_CONNECTIONS
+    workers * (Parts::of(workers, pool_size).sum() + 1)
+        + BACKGROUND_CONNECTIONS
+        + READINESS_CONNECTIONS
+        + SPARE_CONNECTIONS
 }
 
-fn pool_share(workers: usize, pool_size: usize) -> usize {
-    pool_size.div_ceil(workers).max(1)
+/// How many of a worker's pooled connections are for what, so that nothing of it can keep the rest from
+/// running. Each part has one at least.
+struct Parts {
+    writes: usize,
+    lists: usize,
+    searches: usize,
+    accounts: usize,
+}
+
+impl Parts {
+    fn of(workers: usize, pool_size: usize) -> Self {
+        let size = pool_size.div_ceil(workers);
+        let (quarter, eighth) = ((size / 4).max(1), (size / 8).max(1));
+        let writes = size.saturating_sub(quarter + 2 * eighth).max(1);
+        Self { writes, lists: quarter, searches: eighth, accounts: eighth }
+    }
+
+    fn sum(&self) -> usize {
+        self.writes + self.lists + self.searches + self.accounts
+    }
 }
 
 /// Shared by the requests of one worker thread.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For writes, searches and long lists.
+    /// For accounts and their sessions. The next three are other parts of the same pool.
     pub pool: Pool,
+    /// For changes of patients, doctors and mappings.
+    pub writes: Pool,
+    /// For what may look at many rows to find a few.
+    pub searches: Pool,
+    /// For what of a list is too long for the lane.
+    pub lists: Pool,
     /// For short reads.
     pub lane: Lane,
     pub new_patients: Inserts<Value<'static>>,
@@ -95,12 +126,19 @@ pub struct Worker {
 impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
-        let pool = Pool::new(&app.database, pool_share(workers, pool_size))?;
+        let parts = Parts::of(workers, pool_size);
+        let pool = Pool::new(&app.database, parts.sum())?;
+        let writes = pool.part(parts.writes);
+        let new_patients =
+            Inserts::new(writes.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany);
         Ok(Self {
             app,
             lane: Lane::new(pool.clone()),
-            new_patients: Inserts::new(pool.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany),
-            pool,
+            new_patients,
+            writes,
+            searches: pool.part(parts.searches),
+            lists: pool.part(parts.lists),
+            pool: pool.part(parts.accounts),
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })
@@ -135,4 +173,21 @@ fn hexadecimal(high: u64, low: u64) -> HeaderValue {
         b"0123456789abcdef".get(digit as usize).copied().unwrap_or_default()
     });
     HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_shared_out_whole_and_everything_has_a_part() {
+        for size in 1..=100 {
+            let parts = Parts::of(1, size);
+            assert_eq!(parts.sum(), size.max(4));
+            let Parts { writes, lists, searches, accounts } = parts;
+            assert!([writes, lists, searches, accounts].iter().all(|part| *part > 0), "{size}");
+        }
+        // Two workers with 16 connections and a lane each, and what runs beside the requests.
+        assert_eq!(connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+    }
 }

@@ -123,7 +123,7 @@ pub struct Config {
     pub registration: Registration,
     pub trusted_proxies: TrustedProxies,
     pub workers: usize,
-    /// Database connections of the whole process, shared out to the workers.
+    /// Database connections of the whole process, shared out to the workers, at least four each.
     pub pool_size: usize,
     pub log: LevelFilter,
 }

@@ -23,8 +23,8 @@ impl FieldError {
 }
 
 /// A failed request. What a variant carries besides its meaning is for the answer, except the
-/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable) and [`Internal`](Error::Internal),
-/// which are for the log alone. Neither ever holds what a client sent or a row contained.
+/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
+/// [`Internal`](Error::Internal), which are for the log alone. Neither ever holds what a client sent or a row contained.
 #[derive(Debug, Clone)]
 pub enum Error {
     BadRequest(&'static str),
@@ -73,6 +73,10 @@ pub enum Error {
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// What the request needs stays locked by others.
+    Locked {
         cause: String,
     },
     Internal {
@@ -126,7 +130,7 @@ impl Error {
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
             }
-            Self::DatabaseUnavailable { .. } => {
+            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -174,6 +178,9 @@ impl Error {
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
             }
+            Self::Locked { .. } => {
+                "Others were changing the same for too long. Nothing was changed."
+            }
             Self::Internal { .. } => "Something went wrong here. The log has the request id.",
         })
     }
@@ -189,7 +196,9 @@ impl Error {
     /// What only the log may know.
     pub fn cause(&self) -> Option<&str> {
         match self {
-            Self::DatabaseUnavailable { cause } | Self::Internal { cause } => Some(cause),
+            Self::DatabaseUnavailable { cause }
+            | Self::Locked { cause }
+            | Self::Internal { cause } => Some(cause),
             _ => None,
         }
     }
@@ -200,7 +209,7 @@ impl Error {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
-            Self::DatabaseUnavailable { .. } | Self::Stopping => Some(1),
+            Self::DatabaseUnavailable { .. } | Self::Locked { .. } | Self::Stopping => Some(1),
             _ => None,
         }
     }

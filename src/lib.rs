@@ -21,8 +21,8 @@
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
 //!   and what is right for each.
-//! - [`db`] is PostgreSQL: the pool for writes and the lane for short reads, the statements under
-//!   `sql/`, rows, errors, migrations, and the embedded server.
+//! - [`db`] is PostgreSQL: the lane for short reads and the pool for the rest, in parts; the statements
+//!   under `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
 //! way to fail, with its code), [`json`] (how answers are written), [`id`], [`secret`] and [`log`].
@@ -37,6 +37,7 @@
 //!   not. Creations may share one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
 //! - No wait is without a timeout, and no input without a bound.
+//! - What all users share is only used for what is short. Of the rest, a user has a part.
 //! - What a client sent, and what a row holds, is never logged: not in an error's cause either.
 
 pub mod app;

@@ -1,10 +1,38 @@
--- The id of the last row of a page of $2 rows, and of the row behind it, with list's parameters.
--- Index: mappings_pkey, in order.
+-- The id of the last row of a page of $2 rows, and of the row behind it, with list's parameters and
+-- cases. Index: mappings_pkey, mappings_created_by_patient_id_id_idx,
+-- mappings_created_by_doctor_id_id_idx, mappings_patient_id_doctor_id_key, all in order.
 SELECT id
-FROM mappings
-WHERE created_by = $3 AND id > $1
-    AND ($4::bigint IS NULL OR patient_id = $4)
-    AND ($5::bigint IS NULL OR doctor_id = $5)
+FROM (
+    (
+        SELECT id FROM mappings
+        WHERE $4::bigint IS NULL AND $5::bigint IS NULL
+            AND created_by = $3 AND id > $1
+        ORDER BY id LIMIT $2::bigint + 1
+    )
+    UNION ALL
+    (
+        SELECT id FROM mappings
+        WHERE $5 IS NULL
+            AND created_by = $3 AND patient_id = $4 AND id > $1
+        ORDER BY id LIMIT $2::bigint + 1
+    )
+    UNION ALL
+    (
+        SELECT id FROM mappings
+        WHERE $4 IS NULL
+            AND created_by = $3 AND doctor_id = $5 AND id > $1
+        ORDER BY id LIMIT $2::bigint + 1
+    )
+    UNION ALL
+    (
+        SELECT id FROM (
+            SELECT id, patient_id, doctor_id FROM mappings
+            WHERE created_by = $3 AND (patient_id, doctor_id) >= ($4, $5)
+            ORDER BY patient_id, doctor_id LIMIT 1
+        ) AS pair
+        WHERE patient_id = $4 AND doctor_id = $5 AND id > $1
+    )
+) AS m
 ORDER BY id
 OFFSET $2::bigint - 1
 LIMIT 2

@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 
 /// How long preparing a new connection's statements may take.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
+/// When PostgreSQL gives up a statement that waits for a lock, so that what waits for one row is over soon.
+/// `options` in the connection string may say otherwise.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// When PostgreSQL itself gives up a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A value for a statement's `$1`, `$2`, ...
@@ -121,12 +124,13 @@ fn bound(config: &mut Config) {
     // scan, chosen while the table was empty, would stay. A bitmap scan would collect and sort all of a
     // user's rows for every page, because PostgreSQL guesses that the filters leave almost nothing.
     let options = format!(
-        "{} -c statement_timeout={} -c timezone=UTC -c jit=off \
+        "-c lock_timeout={} {} -c statement_timeout={} -c timezone=UTC -c jit=off \
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
+        LOCK_TIMEOUT.as_millis(),
         config.get_options().unwrap_or_default(),
         STATEMENT_TIMEOUT.as_millis()
     );
-    config.options(options.trim());
+    config.options(options);
     if config.get_application_name().is_none() {
         config.application_name("healthcare-backend");
     }

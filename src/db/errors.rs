@@ -39,6 +39,9 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         db.code().code(),
         db.constraint().map(|name| format!(", constraint {name}")).unwrap_or_default()
     );
+    if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
+        return (Error::Locked { cause }, Aftermath::Keep);
+    }
     match unavailability(db.code()) {
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
@@ -98,7 +101,6 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         | SqlState::INVALID_SQL_STATEMENT_NAME
         | SqlState::READ_ONLY_SQL_TRANSACTION => Some(Aftermath::ReplaceAll),
         SqlState::QUERY_CANCELED
-        | SqlState::LOCK_NOT_AVAILABLE
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {

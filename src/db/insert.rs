@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::connection::Parameter;
-use super::merge::{Merger, in_places};
+use super::merge::{Asked, Merger, in_places};
 use super::{Pool, Sql};
 use crate::error::{Error, Result};
 
@@ -31,7 +31,12 @@ pub struct Inserts<V> {
     /// Takes an array of values for each column, and returns rows with their place among those that
     /// were given, from 1 on, as the last column.
     many: Sql,
-    merger: Merger<Vec<V>, Row>,
+    merger: Merger<NewRow<V>, Row>,
+}
+
+struct NewRow<V> {
+    user: i64,
+    values: Vec<V>,
 }
 
 impl<V: ToSql + Sync> Inserts<V> {
@@ -39,19 +44,24 @@ impl<V: ToSql + Sync> Inserts<V> {
         Self { pool, one, many, merger: Merger::new(MAX_ROWS, Some(PATIENCE)) }
     }
 
-    /// Inserts a row and returns what the statement does.
-    pub async fn insert(&self, row: Vec<V>) -> Result<Row> {
-        let answer = self.merger.ask(row, |rows| self.insert_all(rows)).await;
-        answer.unwrap_or_else(|| {
-            // The row may be there or not, so that asking again could make it twice.
-            let cause = format!("{}: no answer", self.many.file());
-            Err(Error::DatabaseUnavailable { cause })
-        })
+    /// Inserts a row for a user and returns what the statement does.
+    pub async fn insert(&self, user: i64, values: Vec<V>) -> Result<Row> {
+        match self.merger.ask(NewRow { user, values }, |rows| self.insert_all(rows)).await {
+            Asked::Answered(row) => row,
+            Asked::Impatient(row) => self.insert_alone(&row).await,
+            Asked::Lost => {
+                // The row may be there or not, so that asking again could make it twice.
+                let cause = format!("{}: no answer", self.many.file());
+                Err(Error::DatabaseUnavailable { cause })
+            }
+        }
     }
 
-    async fn insert_all(&self, rows: Vec<Vec<V>>) -> Vec<Result<Row>> {
+    async fn insert_all(&self, rows: Vec<NewRow<V>>) -> Vec<Result<Row>> {
         if let [row] = &rows[..] {
-            return vec![self.insert_one(row).await];
+            // There is one such statement at most. It may be in front of others, so that it does not wait
+            // for what else its user does.
+            return vec![self.insert_one(&self.pool, row).await];
         }
         match self.insert_many(&rows).await {
             Ok(made) => match in_places(made, rows.len()) {
@@ -61,25 +71,31 @@ impl<V: ToSql + Sync> Inserts<V> {
             Err(error @ (Error::DatabaseUnavailable { .. } | Error::Overloaded { .. })) => {
                 vec![Err(error); rows.len()]
             }
-            // One is refused, so none was inserted. Each is sent alone and gets its own answer.
+            // One is refused or waits for a lock, so none was inserted. Each is sent alone and gets its own
+            // answer.
             Err(error) => {
                 let (statement, rows_sent) = (self.many.file(), rows.len());
                 let (code, cause) = (error.status_and_code().1, error.cause());
                 tracing::warn!(statement, rows_sent, code, cause, "refused; sent row by row");
-                join_all(rows.iter().map(|row| self.insert_one(row))).await
+                join_all(rows.iter().map(|row| self.insert_alone(row))).await
             }
         }
     }
 
-    async fn insert_one(&self, row: &[V]) -> Result<Row> {
-        let parameters: Vec<Parameter<'_>> = row.iter().map(|value| value as _).collect();
-        self.pool.query_opt(self.one, &parameters).await?.ok_or_else(nothing)
+    /// In its user's part of the pool: it may wait for a lock that concerns this user only.
+    async fn insert_alone(&self, row: &NewRow<V>) -> Result<Row> {
+        self.insert_one(&self.pool.of(row.user), row).await
     }
 
-    async fn insert_many(&self, rows: &[Vec<V>]) -> Result<Vec<Row>> {
-        let width = rows.first().map_or(0, Vec::len);
-        let columns: Vec<Vec<&V>> =
-            (0..width).map(|at| rows.iter().filter_map(|row| row.get(at)).collect()).collect();
+    async fn insert_one(&self, pool: &Pool, row: &NewRow<V>) -> Result<Row> {
+        let parameters: Vec<Parameter<'_>> = row.values.iter().map(|value| value as _).collect();
+        pool.query_opt(self.one, &parameters).await?.ok_or_else(nothing)
+    }
+
+    async fn insert_many(&self, rows: &[NewRow<V>]) -> Result<Vec<Row>> {
+        let width = rows.first().map_or(0, |row| row.values.len());
+        let column = |at| rows.iter().filter_map(|row| row.values.get(at)).collect();
+        let columns: Vec<Vec<&V>> = (0..width).map(column).collect();
         let parameters: Vec<Parameter<'_>> = columns.iter().map(|column| column as _).collect();
         self.pool.query(self.many, &parameters).await
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connection::{Connection, Parameter};
-use super::merge::{Merger, in_places};
+use super::merge::{Asked, Merger, in_places};
 use super::pool::{Pool, RESPONSE_TIMEOUT};
 use super::{Sql, errors};
 use crate::error::{Error, Result};
@@ -65,10 +65,9 @@ impl Lane {
     /// A patient of a user.
     pub async fn patient(&self, owner: i64, id: i64) -> Result<Option<Row>> {
         let key = (owner, id);
-        let answer = self.patients.ask(key, |keys| self.find_patients(keys)).await;
-        match answer {
-            Some(found) => found,
-            None => self.find_patient(key).await,
+        match self.patients.ask(key, |keys| self.find_patients(keys)).await {
+            Asked::Answered(found) => found,
+            Asked::Impatient(_) | Asked::Lost => self.find_patient(key).await,
         }
     }
 

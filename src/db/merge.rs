@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// Merges what is asked for with an `I` and answered with an `O`.
 pub struct Merger<I, O> {
     queue: Arc<Queue<I, O>>,
-    /// How long a request waits for the one under way, until it goes alone.
+    /// How long a request waits for the one under way.
     patience: Option<Duration>,
 }
 
@@ -45,6 +45,15 @@ struct Waiting<I, O> {
     turn: oneshot::Sender<Turn<I, O>>,
 }
 
+/// What comes of asking.
+pub enum Asked<I, O> {
+    Answered(Result<O>),
+    /// Nobody has asked for the input, because the statement under way took too long.
+    Impatient(I),
+    /// Another has asked for it, and has gone away before there was an answer.
+    Lost,
+}
+
 /// What a request that waits is told. If it is told nothing, whoever asked for it has gone away.
 enum Turn<I, O> {
     Answer(Result<O>),
@@ -56,7 +65,7 @@ enum Turn<I, O> {
 struct Asking<I, O> {
     inputs: Vec<I>,
     others: Vec<oneshot::Sender<Turn<I, O>>>,
-    _running: Option<Running<I, O>>,
+    _running: Running<I, O>,
 }
 
 impl<I, O> Merger<I, O> {
@@ -65,17 +74,18 @@ impl<I, O> Merger<I, O> {
         Self { queue: Arc::new(Queue { state: Mutex::new(state), max_batch }), patience }
     }
 
-    /// The answer for `input`. `run` may be given the inputs of others too, and has an answer for
-    /// each in its place. None if another has asked, and has gone away before there was an answer.
-    pub async fn ask<F>(&self, input: I, run: impl FnOnce(Vec<I>) -> F) -> Option<Result<O>>
+    /// What comes of asking for `input`. `run` may be given the inputs of others too, and has an answer for
+    /// each in its place.
+    pub async fn ask<F>(&self, input: I, run: impl FnOnce(Vec<I>) -> F) -> Asked<I, O>
     where
         F: Future<Output = Vec<Result<O>>>,
     {
         let asking = match self.enter(input) {
             Entered::First(asking) => asking,
-            Entered::Waits(ticket, turn) => match self.wait(ticket, turn).await? {
-                Turn::Ask(asking) => asking,
-                Turn::Answer(answer) => return Some(answer),
+            Entered::Waits(ticket, turn) => match self.wait(ticket, turn).await {
+                Ok(Turn::Ask(asking)) => asking,
+                Ok(Turn::Answer(answer)) => return Asked::Answered(answer),
+                Err(asked) => return asked,
             },
         };
         let mut answers = run(asking.inputs).await.into_iter();
@@ -83,15 +93,19 @@ impl<I, O> Merger<I, O> {
         for (other, answer) in asking.others.into_iter().zip(answers) {
             let _ = other.send(Turn::Answer(answer));
         }
-        own
+        own.map_or(Asked::Lost, Asked::Answered)
     }
 
     fn enter(&self, input: I) -> Entered<I, O> {
         let mut state = self.queue.lock();
         if !state.running {
             state.running = true;
-            let running = Some(Running(Arc::clone(&self.queue)));
-            return Entered::First(Asking::alone(input, running));
+            let running = Running(Arc::clone(&self.queue));
+            return Entered::First(Asking {
+                inputs: vec![input],
+                others: Vec::new(),
+                _running: running,
+            });
         }
         let (turn, told) = oneshot::channel();
         state.tickets += 1;
@@ -100,32 +114,28 @@ impl<I, O> Merger<I, O> {
         Entered::Waits(ticket, told)
     }
 
+    /// Waits for a turn, or says why there is none.
     async fn wait(
         &self,
         ticket: u64,
         mut turn: oneshot::Receiver<Turn<I, O>>,
-    ) -> Option<Turn<I, O>> {
-        let Some(patience) = self.patience else { return turn.await.ok() };
-        if let Ok(told) = timeout(patience, &mut turn).await {
-            return told.ok();
+    ) -> Result<Turn<I, O>, Asked<I, O>> {
+        if let Some(patience) = self.patience {
+            if let Ok(told) = timeout(patience, &mut turn).await {
+                return told.map_err(|_| Asked::Lost);
+            }
+            // Unless somebody asks for it already.
+            if let Some(input) = self.queue.leave(ticket) {
+                return Err(Asked::Impatient(input));
+            }
         }
-        match self.queue.leave(ticket) {
-            Some(input) => Some(Turn::Ask(Asking::alone(input, None))),
-            // Somebody asks for it already.
-            None => turn.await.ok(),
-        }
+        turn.await.map_err(|_| Asked::Lost)
     }
 }
 
 enum Entered<I, O> {
     First(Asking<I, O>),
     Waits(u64, oneshot::Receiver<Turn<I, O>>),
-}
-
-impl<I, O> Asking<I, O> {
-    fn alone(input: I, running: Option<Running<I, O>>) -> Self {
-        Self { inputs: vec![input], others: Vec::new(), _running: running }
-    }
 }
 
 impl<I, O> Queue<I, O> {
@@ -161,7 +171,7 @@ impl<I, O> Drop for Running<I, O> {
             turns.push(turn);
         }
         drop(state);
-        let running = Some(Self(Arc::clone(&self.0)));
+        let running = Self(Arc::clone(&self.0));
         // If its request goes away right now, this is dropped, with the turn of whoever waits next.
         let _ = first.turn.send(Turn::Ask(Asking { inputs, others: turns, _running: running }));
     }

@@ -28,6 +28,7 @@ migrations! {
     "V7__owners",
     "V8__random_ids",
     "V9__limits",
+    "V10__mappings_indexes",
     "V12__gender_o",
     "V13__gender_o_checked",
 }

@@ -12,7 +12,9 @@ pub mod lane;
 pub mod merge;
 pub mod migrations;
 pub mod pool;
+pub mod readiness;
 pub mod row;
+pub mod share;
 pub mod statements;
 pub mod tls;
 
@@ -20,5 +22,6 @@ pub use address::Address;
 pub use insert::Inserts;
 pub use lane::Lane;
 pub use pool::Pool;
+pub use readiness::Readiness;
 pub use row::{FromRow, Timestamp};
 pub use statements::Sql;

@@ -1,6 +1,7 @@
-//! A worker's connections for writes, searches and long lists: a deadpool pool. No wait is without a
-//! limit, and no caller inherits another's unfinished statement.
+//! A worker's connections for writes, searches and long lists: a deadpool pool, of which each of these has
+//! a part. No wait is without a limit, and no caller inherits another's unfinished statement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -10,19 +11,21 @@ use tokio_postgres::Row;
 
 use super::connect::ConnectError;
 use super::connection::{Connection, Manager, Parameter};
+use super::share::{Place, Share, WAIT_TIMEOUT};
 use super::{Address, Sql, errors};
 use crate::error::{Error, Result};
 
-/// How long a request waits for a connection before it is refused.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// When a server that does not even give up is no longer waited for.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long the attempt to cancel a statement may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A pool, or a part of one, as a user sees it or as nobody does.
 #[derive(Clone)]
 pub struct Pool {
     inner: managed::Pool<Manager>,
+    share: Arc<Share>,
+    user: Option<i64>,
 }
 
 impl Pool {
@@ -35,12 +38,25 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, share: Share::new(size), user: None })
+    }
+
+    /// A part with so many of the connections. Parts that together have no more than there are take none from
+    /// each other.
+    #[must_use]
+    pub fn part(&self, size: usize) -> Self {
+        Self { share: Share::new(size), ..self.clone() }
+    }
+
+    /// The same connections, of which this user gets half at most.
+    #[must_use]
+    pub fn of(&self, user: i64) -> Self {
+        Self { user: Some(user), ..self.clone() }
     }
 
     /// All rows of a statement.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
-        let running = InUse::on(self.get().await?);
+        let running = self.get().await?;
         let connection = running.connection()?;
         let query = connection.client().query(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
@@ -49,32 +65,11 @@ impl Pool {
 
     /// The only row of a statement, if there is one.
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
-        let running = InUse::on(self.get().await?);
+        let running = self.get().await?;
         let connection = running.connection()?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, running, result)
-    }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        let running = InUse::on(self.get().await?);
-        let result =
-            timeout(RESPONSE_TIMEOUT, running.connection()?.client().simple_query("")).await;
-        match result {
-            Ok(Ok(_)) => {
-                running.done();
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                running.done();
-                Err(Error::DatabaseUnavailable { cause: format!("ping: {error}") })
-            }
-            Err(_) => {
-                running.abandon();
-                Err(Error::DatabaseUnavailable { cause: "ping: no answer".into() })
-            }
-        }
     }
 
     /// A connection of the caller's own, beside those of the pool.
@@ -88,8 +83,10 @@ impl Pool {
         self.inner.manager()
     }
 
-    async fn get(&self) -> Result<Object<Manager>> {
-        self.inner.get().await.map_err(cannot_connect)
+    async fn get(&self) -> Result<InUse> {
+        let place = self.share.enter(self.user).await?;
+        let object = self.inner.get().await.map_err(cannot_connect)?;
+        Ok(InUse(Some((object, place))))
     }
 
     fn finish<T>(
@@ -128,15 +125,12 @@ fn cannot_connect(error: PoolError<ConnectError>) -> Error {
 
 /// A connection with a statement under way. If its request goes away first, the statement runs to
 /// its end before anybody else gets the connection: they would wait behind it.
-struct InUse(Option<Object<Manager>>);
+struct InUse(Option<(Object<Manager>, Place)>);
 
 impl InUse {
-    fn on(object: Object<Manager>) -> Self {
-        Self(Some(object))
-    }
-
     fn connection(&self) -> Result<&Connection> {
-        self.0.as_deref().ok_or_else(|| Error::internal("the connection is gone"))
+        let in_use = self.0.as_ref().map(|(object, _)| &**object);
+        in_use.ok_or_else(|| Error::internal("the connection is gone"))
     }
 
     /// The statement has ended: back into the pool.
@@ -146,7 +140,7 @@ impl InUse {
 
     /// The server is silent: tell it to stop, if it listens, and never use the connection again.
     fn abandon(mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some((object, _)) = self.0.take() {
             tokio::spawn(cancel(object));
         }
     }
@@ -154,7 +148,7 @@ impl InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        let Some(object) = self.0.take() else { return };
+        let Some((object, place)) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             // The empty statement's answer comes after that of the one under way.
@@ -162,6 +156,7 @@ impl Drop for InUse {
                 Ok(_) => drop(object),
                 Err(_) => cancel(object).await,
             }
+            drop(place);
         });
     }
 }

@@ -125,7 +125,8 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     let Generation { session_id, user_id, number } = &spent;
     let parameters: [Parameter<'_>; 5] = [session_id, user_id, number, &GRACE_SECONDS, &idle];
     let asked = unix_seconds();
-    let row = worker.pool.query_opt(Sql::SessionsRefresh, &parameters).await?;
+    // Those of a user wait for each other in the database, so that they must not wait in front of others here.
+    let row = worker.pool.of(*user_id).query_opt(Sql::SessionsRefresh, &parameters).await?;
     let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
         "rotate" | "repeat" => {

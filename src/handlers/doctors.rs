@@ -27,7 +27,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     Ok(created(PATH, doctor.id, &doctor, doctor.version))
 }
 
-pub async fn list(worker: &Worker, request: Request) -> Result<Response> {
+pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let search = query.text("search", 0, list::MAX_SEARCH);
@@ -47,7 +47,7 @@ pub async fn list(worker: &Worker, request: Request) -> Result<Response> {
             Ok(Some(doctor.id))
         },
     };
-    list::respond(worker, PATH, page, list, None).await
+    list::respond(worker, user, PATH, page, list, None).await
 }
 
 pub async fn get(worker: &Worker, id: i64, request: Request) -> Result<Response> {
@@ -63,8 +63,11 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let versions = etag::accepted_versions(request.headers());
     let body = body::read(request, body::LIMIT).await?;
     let patch = Json(read_patch(&FIELDS, &body)?);
-    let row =
-        worker.pool.query_opt(Sql::DoctorsUpdate, &[&user.id(), &id, &patch, &versions]).await?;
+    let row = worker
+        .writes
+        .of(user.id())
+        .query_opt(Sql::DoctorsUpdate, &[&user.id(), &id, &patch, &versions])
+        .await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     check_updated(&row)?;
     let doctor = Doctor::from_row(&row, 1)?;
@@ -75,7 +78,11 @@ pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> R
     Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
-    let row = worker.pool.query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions]).await?;
+    let row = worker
+        .writes
+        .of(user.id())
+        .query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions])
+        .await?;
     check_deleted(&row.ok_or(Error::DoctorNotFound)?)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

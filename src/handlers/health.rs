@@ -17,12 +17,13 @@ pub fn live(request: &Request) -> Result<Response> {
     Ok(json_bytes(StatusCode::OK, OK))
 }
 
-/// The database answers too, and the instance is not about to stop. `GET /health` is the same.
+/// The database answers too and can be written, and the instance is not about to stop. `GET /health` is
+/// the same.
 pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     if worker.app.is_stopping() {
         return Err(Error::Stopping);
     }
-    worker.pool.ping().await?;
+    worker.app.readiness.check().await?;
     Ok(json_bytes(StatusCode::OK, OK))
 }

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::app::Worker;
+use crate::auth::User;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
@@ -56,13 +57,16 @@ pub enum Filter {
 /// for an empty list is there.
 pub async fn respond(
     worker: &Worker,
+    user: User,
     path: &str,
     page: Page,
     list: List,
     missing: Option<Error>,
 ) -> Result<Response> {
     let wanted = page.limit.unwrap_or(FIRST_ROWS).min(FIRST_ROWS);
-    let rows = list.fetch_first(worker, page.after, wanted + 1).await?;
+    let pool = if list.searches() { &worker.searches } else { &worker.lists };
+    let pool = pool.of(user.id());
+    let rows = list.fetch_first(worker, &pool, page.after, wanted + 1).await?;
     if rows.is_empty()
         && let Some(missing) = missing
     {
@@ -85,13 +89,13 @@ pub async fn respond(
     }
 
     let end = match page.limit {
-        Some(limit) => list.page_end(&worker.pool, page.after, limit).await?,
+        Some(limit) => list.page_end(&pool, page.after, limit).await?,
         None => PageEnd { last: i64::MAX, more: false },
     };
     let left = page.limit.map_or(i64::MAX, |limit| limit - wanted);
     let mean = bytes.len() / shown.max(1);
     let rest = Rest {
-        pool: worker.pool.clone(),
+        pool,
         first: Some(bytes),
         after,
         until: end.last,
@@ -115,12 +119,22 @@ struct PageEnd {
 
 impl List {
     /// A short list takes the lane. A search may look at many rows to find a few, and everything
-    /// behind it on a lane would wait.
-    async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
-        if self.filters.iter().any(Filter::is_set) {
-            return self.fetch(&worker.pool, after, rows).await;
+    /// behind it on a lane would wait; an id is found by an index.
+    async fn fetch_first(
+        &self,
+        worker: &Worker,
+        pool: &Pool,
+        after: i64,
+        rows: i64,
+    ) -> Result<Vec<Row>> {
+        if self.searches() {
+            return self.fetch(pool, after, rows).await;
         }
         worker.lane.query(self.sql, &self.parameters(&after, &rows)).await
+    }
+
+    fn searches(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, Filter::Text(_, Some(_))))
     }
 
     async fn fetch(&self, pool: &Pool, after: i64, rows: i64) -> Result<Vec<Row>> {
@@ -224,10 +238,6 @@ fn link(response: &mut Response, path: &str, limit: i64, after: i64, filters: &[
 }
 
 impl Filter {
-    fn is_set(&self) -> bool {
-        self.parameter().1.is_some()
-    }
-
     fn parameter(&self) -> (&'static str, Option<Cow<'_, str>>) {
         match self {
             Self::Text(name, value) => (name, value.as_deref().map(Cow::Borrowed)),

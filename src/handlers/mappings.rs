@@ -44,7 +44,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
             Ok(Some(mapping.id))
         },
     };
-    list::respond(worker, PATH, page, list, None).await
+    list::respond(worker, user, PATH, page, list, None).await
 }
 
 /// The doctors of one patient.
@@ -72,13 +72,14 @@ pub async fn doctors(
         },
     };
     let path = format!("{PATH}/{patient_id}");
-    list::respond(worker, &path, page, list, Some(Error::PatientNotFound)).await
+    list::respond(worker, user, &path, page, list, Some(Error::PatientNotFound)).await
 }
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
-    let row = worker.pool.query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
+    let row =
+        worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
     row.ok_or(Error::MappingNotFound)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -25,7 +25,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     let values = read_new(&FIELDS, &body)?;
     let owner = Value::Id(user.id());
     let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
-    let row = worker.new_patients.insert(row).await?;
+    let row = worker.new_patients.insert(user.id(), row).await?;
     let patient = Patient::from_row(&row, 0)?;
     Ok(created(PATH, patient.id, &patient, patient.version))
 }
@@ -47,7 +47,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
             Ok(Some(patient.id))
         },
     };
-    list::respond(worker, PATH, page, list, None).await
+    list::respond(worker, user, PATH, page, list, None).await
 }
 
 pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
@@ -63,8 +63,11 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let versions = etag::accepted_versions(request.headers());
     let body = body::read(request, body::LIMIT).await?;
     let patch = Json(read_patch(&FIELDS, &body)?);
-    let row =
-        worker.pool.query_opt(Sql::PatientsUpdate, &[&user.id(), &id, &patch, &versions]).await?;
+    let row = worker
+        .writes
+        .of(user.id())
+        .query_opt(Sql::PatientsUpdate, &[&user.id(), &id, &patch, &versions])
+        .await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     check_updated(&row)?;
     let patient = Patient::from_row(&row, 1)?;
@@ -75,7 +78,11 @@ pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> R
     Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
-    let row = worker.pool.query_opt(Sql::PatientsDelete, &[&user.id(), &id, &versions]).await?;
+    let row = worker
+        .writes
+        .of(user.id())
+        .query_opt(Sql::PatientsDelete, &[&user.id(), &id, &versions])
+        .await?;
     check_deleted(&row.ok_or(Error::PatientNotFound)?)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -66,6 +66,6 @@ pub async fn insert(worker: &Worker, sql: Sql, user: User, values: &[Value<'_>])
     let mut parameters: Vec<Parameter<'_>> = Vec::with_capacity(1 + values.len());
     parameters.push(&owner);
     parameters.extend(values.iter().map(|value| value as Parameter<'_>));
-    let row = worker.pool.query_opt(sql, &parameters).await?;
+    let row = worker.writes.of(owner).query_opt(sql, &parameters).await?;
     row.ok_or_else(|| Error::internal("an INSERT returned no row"))
 }

@@ -16,7 +16,6 @@ use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 /// as it was read.
 const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
-
 /// One field that a client may send.
 #[derive(Debug)]
 pub struct Field {

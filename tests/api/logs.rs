@@ -244,7 +244,7 @@ async fn each_request_leaves_one_line_that_says_what_it_was() {
 #[tokio::test]
 async fn a_request_whose_client_left_leaves_its_line_too() {
     let database = TestDb::new().await;
-    let url = database_url(&database.config());
+    let url = database_url(&database.config_for_locks());
     let secret = "a secret of the tests, 32 bytes or more";
     let workplace = Workplace::new();
     let settings = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", secret), ("WORKERS", "1")];

@@ -181,7 +181,7 @@ async fn sigterm_and_sigint_stop_it_with_success() {
 #[tokio::test]
 async fn a_request_that_runs_when_it_is_told_to_stop_is_answered() {
     let database = TestDb::new().await;
-    let url = database_url(&database.config());
+    let url = database_url(&database.config_for_locks());
     let workplace = Workplace::new();
     let program = workplace.serve(&with_database(&url));
     let ada = program.client().registered("ada@example.com").await;

@@ -51,6 +51,14 @@ impl TestDb {
         cluster().config(ROLE, &self.name)
     }
 
+    /// How a service connects whose statements wait for a lock for as long as they may run at all: a test
+    /// may hold one for longer than anybody should.
+    pub fn config_for_locks(&self) -> Config {
+        let mut config = self.config();
+        config.options("-clock_timeout=5s");
+        config
+    }
+
     /// A connection with the service's rights.
     pub async fn connect(&self) -> Client {
         connect(&self.config()).await

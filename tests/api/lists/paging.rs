@@ -1,5 +1,7 @@
 //! `limit`, `after`, and the link to the next page.
 
+use serde_json::json;
+
 use super::{LISTS, List, column, ids};
 use crate::harness::TestServer;
 
@@ -171,6 +173,41 @@ async fn a_link_keeps_the_filters_of_doctors_and_mappings() {
     let rest = user.get(&target).await.expect(200);
     assert_eq!(ids(&rest).len(), 1);
     assert_eq!(rest.header("link"), None);
+}
+
+#[tokio::test]
+async fn pages_of_the_mappings_of_a_patient_or_a_doctor_together_are_all_of_them() {
+    let server = TestServer::start().await;
+    let user = server.user().await;
+    let path = List::DoctorsOfAPatient.fill(&server, &user, 263).await;
+    let patient = path.rsplit('/').next().unwrap();
+    List::Patients.fill(&server, &user, 262).await;
+    let database = server.database().connect().await;
+    let sql = "INSERT INTO mappings (created_by, patient_id, doctor_id)
+        SELECT created_by, id, (SELECT min(id) FROM doctors) FROM patients
+        ON CONFLICT DO NOTHING";
+    database.execute(sql, &[]).await.unwrap();
+    let every = user.get("/api/mappings").await.expect(200);
+    let doctor = every.json()[0]["doctor_id"].clone();
+    let every = every.json();
+    for (name, id) in
+        [("patient_id", json!(patient.parse::<i64>().unwrap())), ("doctor_id", doctor)]
+    {
+        let theirs = every.as_array().unwrap().iter().filter(|mapping| mapping[name] == id);
+        let all: Vec<i64> = theirs.map(|mapping| mapping["id"].as_i64().unwrap()).collect();
+        assert_eq!(all.len(), 263);
+        let path = format!("/api/mappings?{name}={id}");
+        assert_eq!(ids(&user.get(&path).await.expect(200)), all);
+        for limit in [1_usize, 100, 150, 262, 263, 264] {
+            let page = user.get(&format!("{path}&limit={limit}")).await.expect(200);
+            assert_eq!(ids(&page), all[..limit.min(all.len())]);
+            assert_eq!(page.next_page().is_some(), limit < all.len());
+            if let Some(next) = page.next_page() {
+                let next = user.get(&next).await.expect(200);
+                assert_eq!(ids(&next), all[limit..(2 * limit).min(all.len())]);
+            }
+        }
+    }
 }
 
 #[tokio::test]

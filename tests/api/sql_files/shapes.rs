@@ -109,8 +109,17 @@ pub fn shape(sql: Sql) -> Shape {
             let columns = columns(CreatedMapping::COLUMNS).into_iter().map(outer);
             (create(&mapping::FIELDS), columns.collect())
         }
-        Sql::MappingsList => (list(&[T::INT8, T::INT8, T::INT8]), columns(MappingRow::COLUMNS)),
-        Sql::MappingsSeek => (list(&[T::INT8, T::INT8, T::INT8]), id()),
+        Sql::MappingsList => {
+            // Those of the mapping itself come out of a UNION.
+            let (mapping, names) = MappingRow::COLUMNS.split_at(AssignmentRow::COLUMNS.len());
+            let mapping = columns(mapping).into_iter();
+            let mapping = mapping.map(|column| Column::computed(column.name, column.sql_type));
+            let columns = mapping.chain(columns(names));
+            (list(&[T::INT8, T::INT8, T::INT8]), columns.collect())
+        }
+        Sql::MappingsSeek => {
+            (list(&[T::INT8, T::INT8, T::INT8]), vec![Column::computed("id", T::INT8)])
+        }
         // Outer joins too, but the code first sees that the mapping's id is not null.
         Sql::MappingsDoctors => {
             let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
