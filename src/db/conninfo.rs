@@ -3,7 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-/// What may be set. The driver knows all but `sslrootcert`, which is taken care of here.
+/// What may be set, by libpq's names. What else libpq knows is refused, or it would be left out in silence.
 pub const NAMES: [&str; 20] = [
     "user",
     "password",
