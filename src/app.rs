@@ -107,8 +107,8 @@ impl Parts {
 /// Shared by the requests of one worker thread.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For accounts and their sessions. The next three are other parts of the same pool.
-    pub pool: Pool,
+    /// For accounts and their sessions. The next three are other parts of the same connections.
+    pub accounts: Pool,
     /// For changes of patients, doctors and mappings.
     pub writes: Pool,
     /// For what may look at many rows to find a few.
@@ -138,7 +138,7 @@ impl Worker {
             writes,
             searches: pool.part(parts.searches),
             lists: pool.part(parts.lists),
-            pool: pool.part(parts.accounts),
+            accounts: pool.part(parts.accounts),
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })

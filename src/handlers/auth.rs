@@ -52,13 +52,13 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
     let body = body::read(request, body::AUTH_LIMIT).await?;
     let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
     let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
-    worker.app.config.throttle.register(&worker.pool, &client).await?;
+    worker.app.config.throttle.register(&worker.accounts, &client).await?;
     let hash = place.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let session_id = SessionId::random()?;
     let parameters: [Parameter<'_>; 6] = [&name, &email, &hash, &idle, &max, &session_id];
     let asked = unix_seconds();
-    let row = worker.pool.query_opt(Sql::UsersCreate, &parameters).await?;
+    let row = worker.accounts.query_opt(Sql::UsersCreate, &parameters).await?;
     let row = row.ok_or(Error::EmailTaken)?;
     let user = user::User::from_row(&row, 0)?;
     let first = Generation::first(session_id, user.id);
@@ -78,9 +78,9 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     // Who waits for a turn takes no place from the others.
     let _turn = login_turns.wait(email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
-    config.throttle.check(&worker.pool, email, &client).await?;
+    config.throttle.check(&worker.accounts, email, &client).await?;
     for _ in 0..COMPARISONS {
-        let row = worker.pool.query_opt(Sql::UsersLogin, &[&email]).await?;
+        let row = worker.accounts.query_opt(Sql::UsersLogin, &[&email]).await?;
         let stored: Option<String> = match &row {
             Some(row) => Some(column(row, user::User::COLUMNS.len())?),
             None => None,
@@ -88,13 +88,17 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let verdict = place.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
-            config.throttle.failed(&worker.pool, email, &client).await?;
+            config.throttle.failed(&worker.accounts, email, &client).await?;
             return Err(Error::InvalidCredentials);
         };
         let user = user::User::from_row(&row, 0)?;
         let hash = match better_hash {
             Some(better) => {
-                worker.pool.query_opt(Sql::UsersRehash, &[&user.id, &stored, &better]).await?;
+                worker
+                    .accounts
+                    .of(user.id)
+                    .query_opt(Sql::UsersRehash, &[&user.id, &stored, &better])
+                    .await?;
                 better
             }
             None => stored,
@@ -103,10 +107,11 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let session_id = SessionId::random()?;
         let parameters: [Parameter<'_>; 5] = [&user.id, &hash, idle, max, &session_id];
         let asked = unix_seconds();
-        let created = worker.pool.query_opt(Sql::SessionsCreate, &parameters).await?;
+        let created =
+            worker.accounts.of(user.id).query_opt(Sql::SessionsCreate, &parameters).await?;
         // Without one, another hash is stored by now: of this password or of another.
         if let Some(created) = created {
-            config.throttle.succeeded(&worker.pool, email, &client).await?;
+            config.throttle.succeeded(&worker.accounts, email, &client).await?;
             let first = Generation::first(session_id, user.id);
             let ends_at = end(asked, column(&created, 0)?);
             return session(worker, StatusCode::OK, user, first, ends_at);
@@ -126,7 +131,7 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     let parameters: [Parameter<'_>; 5] = [session_id, user_id, number, &GRACE_SECONDS, &idle];
     let asked = unix_seconds();
     // Those of a user wait for each other in the database, so that they must not wait in front of others here.
-    let row = worker.pool.of(*user_id).query_opt(Sql::SessionsRefresh, &parameters).await?;
+    let row = worker.accounts.of(*user_id).query_opt(Sql::SessionsRefresh, &parameters).await?;
     let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
         "rotate" | "repeat" => {
@@ -145,7 +150,11 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
 pub async fn logout(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     body::ignore(&request, body::AUTH_LIMIT)?;
-    worker.pool.query_opt(Sql::SessionsEnd, &[&user.session_id(), &user.id()]).await?;
+    worker
+        .accounts
+        .of(user.id())
+        .query_opt(Sql::SessionsEnd, &[&user.session_id(), &user.id()])
+        .await?;
     worker.app.ended_sessions.end([user.session_id()]);
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -175,22 +184,23 @@ pub async fn change_password(
     let deadline = Instant::now() + MAX_WAIT;
     let _turn = login_turns.wait(&email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
-    config.throttle.check(&worker.pool, &email, &client).await?;
+    config.throttle.check(&worker.accounts, &email, &client).await?;
     for _ in 0..COMPARISONS {
         // Only now, because the one whose turn it was may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
         let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
         let Some(hash) = place.replace(current, stored.clone(), new).await? else {
-            config.throttle.failed(&worker.pool, &email, &client).await?;
+            config.throttle.failed(&worker.accounts, &email, &client).await?;
             return Err(wrong_password());
         };
         let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
-        let row = worker.pool.query_opt(Sql::UsersChangePassword, &parameters).await?;
+        let row = worker.accounts.of(id).query_opt(Sql::UsersChangePassword, &parameters).await?;
         // Without one, another hash is stored by now: of this password or of another.
         let Some(row) = row else { continue };
         worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
         // A login that began its session while the statement ran is not in what the statement saw.
-        let late = worker.pool.query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
+        let late =
+            worker.accounts.of(id).query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
         let late: Vec<Option<SessionId>> =
             late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         worker.app.ended_sessions.end(late.into_iter().flatten());
@@ -201,7 +211,7 @@ pub async fn change_password(
 
 /// The address of a user who has a token, and the hash.
 async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, String)> {
-    let row = worker.pool.query_opt(Sql::UsersPassword, &[&user_id]).await?;
+    let row = worker.accounts.query_opt(Sql::UsersPassword, &[&user_id]).await?;
     let row = row.ok_or(Error::InvalidToken)?;
     Ok((column(&row, 0)?, column(&row, 1)?))
 }

@@ -207,10 +207,9 @@ async fn who_waits_for_a_turn_takes_no_place_from_the_others() {
     let database = Arc::new(TestDb::new().await);
     let (_, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
     // The lock below is held for as long as a hash takes.
-    let mut config = database.config();
-    config.options("-c lock_timeout=60s");
+    let config = database.config_for_locks();
     // So dear that there are fewer places than logins here.
-    let settings = [("BCRYPT_COST", "13")];
+    let settings = [("BCRYPT_COST", "13"), ("POOL_SIZE", "32")];
     let server = TestServer::start_at(config, Arc::clone(&database), &settings).await;
     let lock = Lock::user(database.connect().await, id).await;
     let logins: Vec<_> = (0..40)
