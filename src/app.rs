@@ -13,13 +13,15 @@ use crate::auth::session::EndedSessions;
 use crate::auth::throttle::Turns;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{Address, Inserts, Lane, Pool, Sql};
+use crate::db::{Address, Inserts, Lane, Pool, Readiness, Sql};
 use crate::error::{Error, Result};
 use crate::models::rules::Value;
 use crate::secret::Secret;
 
 /// Database connections of what runs beside the requests.
 const BACKGROUND_CONNECTIONS: usize = 2;
+/// The database connection of [`Readiness`].
+const READINESS_CONNECTIONS: usize = 1;
 /// Database connections left over: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
@@ -31,6 +33,7 @@ pub struct App {
     pub passwords: Passwords,
     pub login_turns: Turns,
     pub request_ids: RequestIds,
+    pub readiness: Readiness,
     pub config: Config,
     database: Address,
 }
@@ -48,6 +51,7 @@ impl App {
             passwords: Passwords::start(config.bcrypt_cost, Arc::clone(&requests))?,
             login_turns: Turns::default(),
             request_ids: RequestIds::new(requests)?,
+            readiness: Readiness::new(&database),
             config,
             database,
         })
@@ -61,7 +65,10 @@ impl App {
 
 /// Connections that a process with these settings uses at most.
 pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * (pool_share(workers, pool_size) + 1) + BACKGROUND_CONNECTIONS + SPARE_CONNECTIONS
+    workers * (pool_share(workers, pool_size) + 1)
+        + BACKGROUND_CONNECTIONS
+        + READINESS_CONNECTIONS
+        + SPARE_CONNECTIONS
 }
 
 fn pool_share(workers: usize, pool_size: usize) -> usize {

@@ -56,27 +56,6 @@ impl Pool {
         self.finish(sql, running, result)
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        let running = InUse::on(self.get().await?);
-        let result =
-            timeout(RESPONSE_TIMEOUT, running.connection()?.client().simple_query("")).await;
-        match result {
-            Ok(Ok(_)) => {
-                running.done();
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                running.done();
-                Err(Error::DatabaseUnavailable { cause: format!("ping: {error}") })
-            }
-            Err(_) => {
-                running.abandon();
-                Err(Error::DatabaseUnavailable { cause: "ping: no answer".into() })
-            }
-        }
-    }
-
     /// A connection of the caller's own, beside those of the pool.
     pub async fn connect(&self) -> Result<Connection> {
         match timeout(CONNECT_TIMEOUT, managed::Manager::create(self.manager())).await {

@@ -17,9 +17,9 @@ pub fn live(request: &Request) -> Result<Response> {
     Ok(json_bytes(StatusCode::OK, OK))
 }
 
-/// The database answers too.
+/// The database answers too, and can be written.
 pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    worker.pool.ping().await?;
+    worker.app.readiness.check().await?;
     Ok(json_bytes(StatusCode::OK, OK))
 }

@@ -11,6 +11,7 @@ mod doctors;
 mod edge;
 mod embedded;
 mod failures;
+mod fairness;
 mod harness;
 mod identity;
 mod lists;
