@@ -68,6 +68,8 @@ pub enum Error {
     DatabaseUnavailable {
         cause: String,
     },
+    /// The database takes no changes: a standby, or a server that is being moved.
+    ReadOnly,
     Internal {
         cause: String,
     },
@@ -119,6 +121,7 @@ impl Error {
             Self::DatabaseUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -158,6 +161,7 @@ impl Error {
             Self::DatabaseUnavailable { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
             }
+            Self::ReadOnly => "The database takes no changes right now. Nothing was changed.",
             Self::Internal { .. } => "Something went wrong here. The log has the request id.",
         })
     }
@@ -184,7 +188,7 @@ impl Error {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
-            Self::DatabaseUnavailable { .. } => Some(1),
+            Self::DatabaseUnavailable { .. } | Self::ReadOnly => Some(1),
             _ => None,
         }
     }

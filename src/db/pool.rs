@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connection::{CONNECT_TIMEOUT, Connection, Manager, Parameter};
-use super::{Address, Sql, errors};
+use super::errors::{self, Aftermath};
+use super::{Address, Sql};
 use crate::error::{Error, Result};
 
 /// How long a request waits for a connection before it is refused.
@@ -17,7 +18,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// When a server that does not even give up is no longer waited for.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long the attempt to cancel a statement may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub struct Pool {
@@ -79,14 +80,16 @@ impl Pool {
         running: InUse,
         result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T> {
+        let connection = running.connection()?;
         let Ok(result) = result else {
+            self.manager().take_note(Aftermath::ReplaceAll, connection);
             running.abandon();
             let cause = format!("{}: no answer", sql.file());
             return Err(Error::DatabaseUnavailable { cause });
         };
         let result = result.map_err(|error| {
             let (error, aftermath) = errors::map(sql, &error);
-            self.manager().take_note(aftermath);
+            self.manager().take_note(aftermath, connection);
             error
         });
         running.done();

@@ -40,7 +40,7 @@ impl Readiness {
         Self { address: bounded(address), latest: Mutex::default() }
     }
 
-    /// [`Error::DatabaseUnavailable`] unless rows can be written, as of half a second ago at most.
+    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless rows can be written, as of half a second ago at most.
     pub async fn check(&self) -> Result<()> {
         let latest = timeout(WAIT_TIMEOUT, self.latest.lock()).await;
         let mut latest = latest.map_err(|_| unavailable("no answer"))?;
@@ -70,12 +70,13 @@ impl Readiness {
         };
         let row = connection.query_one(QUESTION, &[]).await.map_err(failed)?;
         if row.try_get(0).map_err(failed)? {
-            return Err(unavailable("the server is read-only"));
+            return Err(Error::ReadOnly);
         }
         Ok(connection)
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: tokio_postgres::Error) -> Error {
     // The message may quote names; the code does not.
     match error.code() {
