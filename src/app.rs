@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::models::rules::Value;
 use crate::secret::Secret;
 
-/// Database connections of what runs beside the requests.
+/// Database connections of what runs beside the requests: one sweeps, one watches the sessions.
 const BACKGROUND_CONNECTIONS: usize = 2;
 /// The database connection of [`Readiness`].
 const READINESS_CONNECTIONS: usize = 1;
@@ -57,9 +57,9 @@ impl App {
         })
     }
 
-    /// Connections of its own for what runs beside the requests.
+    /// A connection of its own for what sweeps beside the requests.
     pub fn background_pool(&self) -> Result<Pool> {
-        Pool::new(&self.database, BACKGROUND_CONNECTIONS)
+        Pool::new(&self.database, 1)
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Worker};
 use crate::auth::session;
+use crate::db::Lane;
 use crate::error::{Error, Result};
 use crate::http::problem;
 
@@ -47,8 +48,10 @@ pub async fn serve(
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
     let pool = app.background_pool()?;
+    // Nobody else uses it, so that the watch knows when it is a new one.
+    let lane = Lane::new(pool.clone());
     let background = async {
-        let watching = session::watch(&app.ended_sessions, &pool);
+        let watching = session::watch(&app.ended_sessions, &lane);
         let (never, _) = tokio::join!(watching, session::sweep(&app.ended_sessions, &pool));
         never
     };

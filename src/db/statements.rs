@@ -27,6 +27,7 @@ macro_rules! statements {
 }
 
 statements! {
+    ServerState => "server/state",
     UsersCreate => "users/create",
     UsersGet => "users/get",
     UsersLogin => "users/login",

@@ -10,6 +10,7 @@ mod crashes;
 mod doctors;
 mod edge;
 mod embedded;
+mod failover;
 mod failures;
 mod fairness;
 mod harness;
