@@ -12,6 +12,7 @@ pub mod migrations;
 pub mod pool;
 pub mod readiness;
 pub mod row;
+pub mod setup_error;
 pub mod statements;
 pub mod tls;
 
@@ -21,4 +22,5 @@ pub use lane::Lane;
 pub use pool::Pool;
 pub use readiness::Readiness;
 pub use row::{FromRow, Timestamp};
+pub use setup_error::SetupError;
 pub use statements::Sql;

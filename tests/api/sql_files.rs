@@ -10,6 +10,7 @@ use std::{env, fs};
 
 use healthcare_backend::db::Sql;
 use healthcare_backend::db::migrations::MIGRATIONS;
+use healthcare_backend::db::migrations::history::requirement;
 use tokio_postgres::Column;
 
 use self::shapes::shape;
@@ -129,7 +130,7 @@ async fn every_index_that_a_comment_names_exists() {
     }
     // The other way round, no index is kept up to date for nothing.
     let unused: Vec<_> = indexes.difference(&used).collect();
-    assert_eq!(unused, ["refinery_schema_history_pkey"]);
+    assert_eq!(unused, ["refinery_schema_history_pkey", "schema_requirements_pkey"]);
 }
 
 #[test]
@@ -137,19 +138,24 @@ fn the_migrations_are_the_files_in_their_order() {
     let folder = root().join("refinery_migrations");
     let mut found: Vec<(u32, String)> = files(&folder)
         .iter()
-        .map(|file| {
-            let name = file.strip_suffix(".sql").unwrap();
+        .filter_map(|file| file.strip_suffix(".sql"))
+        .map(|name| {
             let number = name.strip_prefix('V').and_then(|rest| rest.split_once("__")).unwrap().0;
             (number.parse().unwrap(), name.to_owned())
         })
         .collect();
     found.sort();
-    let numbers: Vec<u32> = found.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=u32::try_from(found.len()).unwrap()).collect::<Vec<_>>());
+    assert!(found.is_sorted_by(|one, next| one.0 < next.0), "a number is taken twice");
     let listed: Vec<&str> = MIGRATIONS.iter().map(|(name, _)| *name).collect();
     assert_eq!(listed, found.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>());
     for (name, text) in MIGRATIONS {
         assert_eq!(fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap(), *text);
         assert!(comment(text).len() > 10, "{name} does not say why");
+        if let Some(minimum) = requirement(text) {
+            let number = |version: &str| version.parse::<u32>().unwrap();
+            let numbers: Vec<u32> = minimum.split('.').map(number).collect();
+            let own: Vec<u32> = env!("CARGO_PKG_VERSION").split('.').map(number).collect();
+            assert!(numbers.len() == 3 && numbers <= own, "{name} requires {minimum}");
+        }
     }
 }
