@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::cache::TokenCache;
@@ -35,11 +36,14 @@ pub struct App {
     pub request_ids: RequestIds,
     pub readiness: Readiness,
     pub config: Config,
+    /// Set once the database has the schema that the statements are made for.
+    pub schema_is_ready: SetOnce<()>,
     database: Address,
 }
 
 impl App {
-    /// `secret` signs tokens; it and the database may be others than those that the settings name,
+    /// Until [`use_database`](Self::use_database) nothing is asked of the database, and what needs it is
+    /// unavailable. `secret` signs tokens; it and the database may be others than those that the settings name,
     /// which leave both to the embedded database.
     pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
@@ -53,8 +57,15 @@ impl App {
             request_ids: RequestIds::new(requests)?,
             readiness: Readiness::new(&database),
             config,
+            schema_is_ready: SetOnce::new(),
             database,
         })
+    }
+
+    /// The database has the schema: requests may use it from now on.
+    pub fn use_database(&self) {
+        // It may have been said before.
+        let _ = self.schema_is_ready.set(());
     }
 
     /// A connection of its own for what sweeps beside the requests.

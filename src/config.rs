@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use values::{address, cors_origins, database_url, log_level, number, secret, trusted_proxies};
+use values::{
+    address, cors_origins, database_url, flag, log_level, number, secret, trusted_proxies,
+};
 
 use tokio_rustls::rustls::ServerConfig;
 
@@ -37,6 +39,7 @@ struct Variables {
     pgsslrootcert: Option<String>,
     data_dir: Option<String>,
     postgres_bin: Option<String>,
+    migrate_on_start: Option<String>,
     host: Option<String>,
     port: Option<String>,
     tls_cert: Option<String>,
@@ -58,11 +61,12 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
     "POSTGRES_BIN",
+    "MIGRATE_ON_START",
     "HOST",
     "PORT",
     "TLS_CERT",
@@ -87,6 +91,8 @@ const NAMES: [&str; 22] = [
 #[derive(Clone)]
 pub struct Config {
     pub database: Database,
+    /// Otherwise the program does not start on a schema that is not up to date.
+    pub migrate_on_start: bool,
     pub host: IpAddr,
     pub port: u16,
     /// HTTPS instead of HTTP.
@@ -168,6 +174,7 @@ impl Config {
         }
         Ok(Self {
             database,
+            migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
@@ -275,6 +282,7 @@ mod tests {
             (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
             (vec![("WORKERS", "0")], "WORKERS"),
             (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
+            (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),

@@ -51,6 +51,7 @@ pub async fn serve(
     // Nobody else uses it, so that the watch knows when it is a new one.
     let lane = Lane::new(pool.clone());
     let background = async {
+        app.schema_is_ready.wait().await;
         let watching = session::watch(&app.ended_sessions, &lane);
         let (never, _) = tokio::join!(watching, session::sweep(&app.ended_sessions, &pool));
         never
@@ -232,6 +233,7 @@ mod tests {
         // Nothing that is asked for here needs a database.
         let database = Address::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
         let app = App::new(config, database, &Secret::new(secret).unwrap()).unwrap();
+        app.use_database();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Arc::new(app), pending()));

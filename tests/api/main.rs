@@ -27,3 +27,4 @@ mod restores;
 mod sessions;
 mod sql_files;
 mod tls;
+mod upgrades;
