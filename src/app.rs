@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::cache::TokenCache;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::models::rules::Value;
 use crate::secret::Secret;
 
-/// Database connections of what runs beside the requests.
+/// Database connections of what runs beside the requests: one sweeps, one watches the sessions.
 const BACKGROUND_CONNECTIONS: usize = 2;
 /// The database connection of [`Readiness`].
 const READINESS_CONNECTIONS: usize = 1;
@@ -35,12 +36,15 @@ pub struct App {
     pub request_ids: RequestIds,
     pub readiness: Readiness,
     pub config: Config,
+    /// Set once the database has the schema that the statements are made for.
+    pub schema_is_ready: SetOnce<()>,
     database: Address,
     stopping: AtomicBool,
 }
 
 impl App {
-    /// `secret` signs tokens; it and the database may be others than those that the settings name,
+    /// Until [`use_database`](Self::use_database) nothing is asked of the database, and what needs it is
+    /// unavailable. `secret` signs tokens; it and the database may be others than those that the settings name,
     /// which leave both to the embedded database.
     pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
@@ -53,6 +57,7 @@ impl App {
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
             config,
+            schema_is_ready: SetOnce::new(),
             database,
             stopping: AtomicBool::new(false),
         })
@@ -68,9 +73,15 @@ impl App {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Connections of its own for what runs beside the requests.
+    /// The database has the schema: requests may use it from now on.
+    pub fn use_database(&self) {
+        // It may have been said before.
+        let _ = self.schema_is_ready.set(());
+    }
+
+    /// A connection of its own for what sweeps beside the requests.
     pub fn background_pool(&self) -> Result<Pool> {
-        Pool::new(&self.database, BACKGROUND_CONNECTIONS)
+        Pool::new(&self.database, 1)
     }
 }
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
-    address, cors_origins, database_url, log_level, number, registration, secret, trusted_proxies,
+    address, cors_origins, database_url, flag, log_level, number, registration, secret,
+    trusted_proxies,
 };
 
 use tokio_rustls::rustls::ServerConfig;
@@ -41,6 +42,7 @@ struct Variables {
     pgsslrootcert: Option<String>,
     data_dir: Option<String>,
     postgres_bin: Option<String>,
+    migrate_on_start: Option<String>,
     host: Option<String>,
     port: Option<String>,
     tls_cert: Option<String>,
@@ -66,11 +68,12 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
     "POSTGRES_BIN",
+    "MIGRATE_ON_START",
     "HOST",
     "PORT",
     "TLS_CERT",
@@ -99,6 +102,8 @@ const NAMES: [&str; 26] = [
 #[derive(Clone)]
 pub struct Config {
     pub database: Database,
+    /// Otherwise the program does not start on a schema that is not up to date.
+    pub migrate_on_start: bool,
     pub host: IpAddr,
     pub port: u16,
     /// HTTPS instead of HTTP.
@@ -192,6 +197,7 @@ impl Config {
         }
         Ok(Self {
             database,
+            migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
@@ -321,6 +327,7 @@ mod tests {
             (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
             (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
             (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
+            (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),

@@ -79,6 +79,8 @@ pub enum Error {
     Locked {
         cause: String,
     },
+    /// The database takes no changes: a standby, or a server that is being moved.
+    ReadOnly,
     Internal {
         cause: String,
     },
@@ -133,6 +135,7 @@ impl Error {
             Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -181,6 +184,7 @@ impl Error {
             Self::Locked { .. } => {
                 "Others were changing the same for too long. Nothing was changed."
             }
+            Self::ReadOnly => "The database takes no changes right now. Nothing was changed.",
             Self::Internal { .. } => "Something went wrong here. The log has the request id.",
         })
     }
@@ -209,7 +213,10 @@ impl Error {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
                 Some(*retry_after)
             }
-            Self::DatabaseUnavailable { .. } | Self::Locked { .. } | Self::Stopping => Some(1),
+            Self::DatabaseUnavailable { .. }
+            | Self::Locked { .. }
+            | Self::ReadOnly
+            | Self::Stopping => Some(1),
             _ => None,
         }
     }

@@ -5,14 +5,17 @@ mod commands {
     pub mod user;
 }
 
+use std::future::pending;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use healthcare_backend::app::{App, connections};
 use healthcare_backend::config::{Config, Database};
@@ -23,6 +26,9 @@ use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
 
 use commands::user::{self, NewUser, WrongInput};
+
+/// How long the program waits for the database before it listens, so that who comes at once is served.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// Exit status for settings and arguments that are wrong.
 const USAGE: u8 = 2;
@@ -105,13 +111,13 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         }
         Some(Command::Admin { email, revoke }) => {
             let database = Connected::join(config).await?;
-            migrations::run(database.address(), 1).await?;
+            migrations::prepare(database.address(), 1, config.migrate_on_start).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
         }
         Some(Command::User { command: UserCommand::Add(new) }) => {
             let account = new.complete()?;
             let database = Connected::join(config).await?;
-            migrations::run(database.address(), 1).await?;
+            migrations::prepare(database.address(), 1, config.migrate_on_start).await?;
             user::add(database.address(), &account, config.bcrypt_cost).await
         }
     }
@@ -142,10 +148,27 @@ async fn serve_on(
     stop: [Signal; 2],
     examples: bool,
 ) -> Result<(), Failure> {
-    migrations::run(database.address(), needed).await?;
     let secret = database.jwt_secret(config)?;
     let app = App::new(config.clone(), database.address().clone(), &secret)
         .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
+    let app = Arc::new(app);
+    // Ends only if the database can never be used as it is.
+    let mut refused = pin!(async {
+        let address = database.address();
+        match migrations::prepare_patiently(address, needed, config.migrate_on_start).await {
+            Ok(()) => app.use_database(),
+            Err(error) => return error,
+        }
+        tracing::info!("the schema is up to date");
+        pending().await
+    });
+    let mut stopping = pin!(stopped(stop, &app));
+    tokio::select! {
+        error = &mut refused => return Err(error.into()),
+        () = &mut stopping => return Ok(()),
+        () = app.schema_is_ready.wait() => {}
+        () = sleep(HEAD_START) => {}
+    }
     let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
     })?;
@@ -154,10 +177,19 @@ async fn serve_on(
     if examples {
         print_examples(&address.to_string(), &database.place());
     }
-    let app = Arc::new(app);
-    serve(listener, Arc::clone(&app), stopped(stop, &app))
+    let mut failure = None;
+    let end = async {
+        tokio::select! {
+            error = refused => failure = Some(error),
+            () = stopping => {}
+        }
+    };
+    serve(listener, Arc::clone(&app), end)
         .await
         .map_err(|error| error.cause().unwrap_or("cannot serve").to_owned())?;
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Worker};
 use crate::auth::session;
+use crate::db::Lane;
 use crate::error::{Error, Result};
 use crate::http::problem;
 
@@ -47,8 +48,11 @@ pub async fn serve(
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
     let pool = app.background_pool()?;
+    // Nobody else uses it, so that the watch knows when it is a new one.
+    let lane = Lane::new(pool.clone());
     let background = async {
-        let watching = session::watch(&app.ended_sessions, &pool);
+        app.schema_is_ready.wait().await;
+        let watching = session::watch(&app.ended_sessions, &lane);
         let (never, _) = tokio::join!(watching, session::sweep(&app.ended_sessions, &pool));
         never
     };
@@ -230,6 +234,7 @@ mod tests {
         // Nothing that is asked for here needs a database.
         let database = Address::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
         let app = App::new(config, database, &Secret::new(secret).unwrap()).unwrap();
+        app.use_database();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Arc::new(app), pending()));

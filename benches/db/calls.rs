@@ -61,6 +61,8 @@ pub fn call(sql: Sql, number: i64) -> Call {
     let bio = json!({"bio": format!("Has seen {number} patients.")});
     let (text, id, versions) = (None::<&str>, None::<i64>, None::<Vec<i64>>);
     match sql {
+        Sql::ServerState => lane(1, parameters![]),
+
         Sql::UsersCreate => {
             let email = format!("new{number}@example.com");
             write(parameters!["Grace Hopper", email, HASH, IDLE, LASTING, new_session()])
@@ -82,7 +84,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsIsLive => lane(1, parameters![session_id(account), account]),
         // These find nothing, as they mostly do.
         Sql::SessionsEndOthers => pool(0, parameters![account, session_id(account)]),
-        Sql::SessionsEnded => pool(0, parameters![10]),
+        Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
         Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),

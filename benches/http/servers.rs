@@ -107,7 +107,9 @@ impl Drop for Server {
 pub fn app(stage: &Stage) -> Arc<App> {
     let config = Config::from_variables([("WORKERS".to_owned(), "1".to_owned())]).unwrap();
     let secret = Secret::new("s".repeat(32)).unwrap();
-    Arc::new(App::new(config, stage.address().clone(), &secret).unwrap())
+    let app = App::new(config, stage.address().clone(), &secret).unwrap();
+    app.use_database();
+    Arc::new(app)
 }
 
 async fn two_bytes(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

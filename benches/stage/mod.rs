@@ -10,8 +10,7 @@ use std::{env, fs, panic, thread};
 use criterion::Criterion;
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::db::embedded::Embedded;
-use healthcare_backend::db::migrations::{self, SetupError};
-use healthcare_backend::db::{Address, embedded};
+use healthcare_backend::db::{Address, SetupError, embedded, migrations};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 

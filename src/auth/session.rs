@@ -1,34 +1,38 @@
 //! Sessions that have ended, known without asking the database: what ends here is known at once, what
 //! ends on another instance within a second.
 //!
-//! The set is only trusted while the database has lately been asked for what others have ended. It tells
-//! nothing of a session that the database has forgotten, because it was put back to an earlier moment or
-//! rows were deleted; so the database is asked for each session that is used, every few seconds.
+//! The set is only trusted while the database has lately been asked for what others have ended. It is
+//! asked for what is new, unless the connection or the server is another than before: then for all.
+//! That tells nothing of a session that the database has forgotten, because it was put back to an earlier
+//! moment or rows were deleted; so the database is asked for each session that is used, every few seconds.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::SessionId;
 use super::throttle::{REGISTRATION_WINDOW_SECONDS, WINDOW_SECONDS};
+use crate::db::connection::Connection;
 use crate::db::row::column;
-use crate::db::{Pool, Sql};
+use crate::db::{Lane, Pool, Sql};
 use crate::error::{Error, Result};
 
 /// How often the database is asked.
 const ASK_EVERY: Duration = Duration::from_millis(300);
-/// How far back it is asked, in seconds: longer than a statement that ends a session can take.
-const LOOK_BACK: i32 = 10;
+/// How far back it is asked beyond the time before: longer than a statement that ends a session can
+/// take.
+const LOOK_BACK: Duration = Duration::from_secs(10);
+/// By how much the clocks of two servers, or of a server and this machine, may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
 /// How long an answer is trusted.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
 /// An answer that takes longer is not trusted.
 const SLOW_ANSWER: Duration = Duration::from_secs(2);
-/// After such a silence everything that still matters is asked for again.
-const FORGETFUL_AFTER: Duration = Duration::from_secs(5);
 /// How long a session that was found in the database is taken to be there.
 const FOUND_FOR: Duration = Duration::from_secs(10);
 /// Sessions that are taken to be there at most, which is some 3 MiB; with one more all are asked for anew.
@@ -48,7 +52,7 @@ pub enum Standing {
 /// The sessions whose tokens may not have expired but are no longer good.
 pub struct EndedSessions {
     noted: RwLock<Noted>,
-    /// As long as a token can live, and a little.
+    /// As long as a token can live, by any clock.
     keep: Duration,
     started: Instant,
     /// Milliseconds after the start up to which the set is complete enough to be trusted.
@@ -67,7 +71,7 @@ impl EndedSessions {
     pub fn new(token_ttl_seconds: u32) -> Self {
         Self {
             noted: RwLock::default(),
-            keep: Duration::from_secs(u64::from(token_ttl_seconds) + 60),
+            keep: Duration::from_secs(u64::from(token_ttl_seconds)) + CLOCKS_DIFFER,
             started: Instant::now(),
             trusted_until: AtomicU64::new(0),
         }
@@ -111,10 +115,21 @@ impl EndedSessions {
         i32::try_from(self.keep.as_secs()).unwrap_or(i32::MAX)
     }
 
-    /// Asks the database what has ended in the last `seconds`.
-    async fn ask(&self, pool: &Pool, seconds: i32) -> Result<()> {
+    /// Asks the database what has ended since it gave the `last` answer.
+    async fn ask(&self, lane: &Lane, last: Option<&Answer>) -> Result<Answer> {
         let asked = Instant::now();
-        let rows = pool.query(Sql::SessionsEnded, &[&seconds]).await?;
+        let answer = Answer::begin(lane).await?;
+        let since = match last {
+            // The earlier, should the server's clock have been put back.
+            Some(last) if last.is_by_the_same_server(&answer) => {
+                last.moment.min(answer.moment) - LOOK_BACK
+            }
+            _ => {
+                self.forget_found();
+                answer.moment - self.keep
+            }
+        };
+        let rows = lane.query_on(&answer.connection, Sql::SessionsEnded, &[&since]).await?;
         let ids: Vec<SessionId> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         self.end(ids);
         if asked.elapsed() > SLOW_ANSWER {
@@ -123,7 +138,7 @@ impl EndedSessions {
         }
         let until = self.milliseconds(asked + TRUSTED_FOR);
         self.trusted_until.store(until, Ordering::Release);
-        Ok(())
+        Ok(answer)
     }
 
     /// Forgets which sessions were found, because it may be another database.
@@ -143,25 +158,38 @@ impl EndedSessions {
     }
 }
 
-/// Keeps the set up to date for as long as it is polled.
-pub async fn watch(ended: &EndedSessions, pool: &Pool) -> Infallible {
+/// Who has told what has ended, and up to when.
+struct Answer {
+    connection: Arc<Connection>,
+    /// Which server it was: a connection can outlive a standby's promotion, and through a proxy another
+    /// server.
+    server: String,
+    /// By the server's clock.
+    moment: Timestamp,
+}
+
+impl Answer {
+    async fn begin(lane: &Lane) -> Result<Self> {
+        let connection = lane.connection().await?;
+        let rows = lane.query_on(&connection, Sql::ServerState, &[]).await?;
+        let row = rows.first().ok_or_else(|| Error::internal("the server's state has no row"))?;
+        Ok(Self { server: column(row, 0)?, moment: column(row, 1)?, connection })
+    }
+
+    fn is_by_the_same_server(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.connection, &next.connection) && self.server == next.server
+    }
+}
+
+/// Keeps the set up to date for as long as it is polled. Nobody else may use the lane.
+pub async fn watch(ended: &EndedSessions, lane: &Lane) -> Infallible {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // By the wall clock, which goes on while the machine sleeps.
-    let mut answered: Option<SystemTime> = None;
+    let mut last: Option<Answer> = None;
     loop {
         ticks.tick().await;
-        let recent =
-            answered.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < FORGETFUL_AFTER));
-        let seconds = if recent {
-            LOOK_BACK
-        } else {
-            ended.forget_found();
-            ended.keep_seconds()
-        };
-        let asked = SystemTime::now();
-        match ended.ask(pool, seconds).await {
-            Ok(()) => answered = Some(asked),
+        match ended.ask(lane, last.as_ref()).await {
+            Ok(answer) => last = Some(answer),
             Err(error) => {
                 let cause = error.cause().unwrap_or_default();
                 tracing::warn!(cause, "cannot ask which sessions have ended");

@@ -66,6 +66,15 @@ where
     }
 }
 
+pub fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => wrong(format!("{name} must be true or false")),
+    }
+}
+
 pub fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpAddr, ConfigError> {
     let Some(value) = value else { return Ok(default) };
     match value.parse() {

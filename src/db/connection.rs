@@ -1,8 +1,9 @@
 //! Connections that carry their prepared statements, and the manager that makes them and tells which
 //! are still good, for the pool and the lanes alike.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
@@ -24,6 +25,9 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// When PostgreSQL itself gives up a statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connections are kept after all were replaced, whatever their errors say: they may lead to
+/// the same server again, and each costs it the preparing of every statement.
+const REPLACE_EVERY: Duration = Duration::from_secs(1);
 /// A value for a statement's `$1`, `$2`, ...
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
@@ -32,6 +36,7 @@ pub struct Manager {
     address: Address,
     /// Rises when all connections made so far must be replaced.
     generation: AtomicU64,
+    replaced: Mutex<Option<Instant>>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
@@ -39,6 +44,7 @@ pub struct Connection {
     client: ClientWrapper,
     statements: Vec<Statement>,
     generation: u64,
+    given_up: AtomicBool,
 }
 
 impl managed::Manager for Manager {
@@ -58,7 +64,7 @@ impl managed::Manager for Manager {
         let preparing = try_join_all(Sql::ALL.iter().map(prepare));
         let statements = timeout(PREPARE_TIMEOUT, preparing).await;
         let statements = statements.map_err(|_| ConnectError::Silent)??;
-        Ok(Connection { client, statements, generation })
+        Ok(Connection { client, statements, generation, given_up: AtomicBool::new(false) })
     }
 
     async fn recycle(
@@ -75,19 +81,34 @@ impl managed::Manager for Manager {
 
 impl Manager {
     pub fn new(address: &Address) -> Self {
-        Self { address: bounded(address), generation: AtomicU64::new(0) }
+        Self {
+            address: bounded(address),
+            generation: AtomicU64::new(0),
+            replaced: Mutex::default(),
+        }
     }
 
     /// Whether a connection is open and knows the server as it is now.
     pub fn is_good(&self, connection: &Connection) -> bool {
-        !connection.client.is_closed()
-            && connection.generation == self.generation.load(Ordering::Relaxed)
+        !connection.client.is_closed() && self.is_present(connection)
     }
 
-    /// Has every connection replaced that an error says is out of date.
-    pub fn take_note(&self, aftermath: Aftermath) {
-        if aftermath == Aftermath::ReplaceAll {
+    fn is_present(&self, connection: &Connection) -> bool {
+        connection.generation == self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Has all connections replaced, if what came on this one says that they are out of date. What comes
+    /// on a connection that is being replaced already says nothing about those that replace it.
+    pub fn take_note(&self, aftermath: Aftermath, connection: &Connection) {
+        if aftermath == Aftermath::Keep {
+            return;
+        }
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = replaced.is_some_and(|at| at.elapsed() < REPLACE_EVERY);
+        if !lately && self.is_present(connection) {
+            *replaced = Some(Instant::now());
             self.generation.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("the connections to the database are replaced");
         }
     }
 
@@ -100,6 +121,11 @@ impl Manager {
 impl Connection {
     pub fn client(&self) -> &tokio_postgres::Client {
         &self.client
+    }
+
+    /// Notes that nobody is to use it any more; false if that was known.
+    pub fn give_up(&self) -> bool {
+        !self.given_up.swap(true, Ordering::Relaxed)
     }
 
     pub fn statement(&self, sql: Sql) -> Result<&Statement> {

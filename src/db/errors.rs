@@ -15,7 +15,7 @@ pub enum Aftermath {
     /// The connection is as good as before.
     Keep,
     /// What the connection knows of the server is out of date, and so is what its siblings know: a
-    /// changed schema, a demoted or stopping server.
+    /// changed schema, a demoted, stopping or silent server.
     ReplaceAll,
 }
 
@@ -32,6 +32,9 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     };
     if let Some(error) = db.constraint().and_then(|name| violation(statement, db.code(), name)) {
         return (error, Aftermath::Keep);
+    }
+    if *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return (Error::ReadOnly, Aftermath::ReplaceAll);
     }
     let cause = format!(
         "{}: SQLSTATE {}{}",
@@ -96,10 +99,10 @@ fn checked_field(constraint: &str) -> Option<&str> {
 /// Whether the server cannot serve now (rather than that the statement is wrong).
 fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
-        // A statement prepared before the schema changed; a server that became a standby.
-        SqlState::FEATURE_NOT_SUPPORTED
-        | SqlState::INVALID_SQL_STATEMENT_NAME
-        | SqlState::READ_ONLY_SQL_TRANSACTION => Some(Aftermath::ReplaceAll),
+        // A statement prepared before the schema changed.
+        SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
+            Some(Aftermath::ReplaceAll)
+        }
         SqlState::QUERY_CANCELED
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),

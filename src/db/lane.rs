@@ -11,14 +11,21 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
+use super::Sql;
 use super::connection::{Connection, Parameter};
+use super::errors::{self, Aftermath};
 use super::merge::{Asked, Merger, in_places};
-use super::pool::{Pool, RESPONSE_TIMEOUT};
-use super::{Sql, errors};
+use super::pool::{CANCEL_TIMEOUT, Pool, RESPONSE_TIMEOUT};
 use crate::error::{Error, Result};
 
 /// How long a request waits for a new connection that another is making.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the statements of a connection that is given up may take to end, once the one that runs is
+/// cancelled; then the next is cancelled too.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many are cancelled at most.
+const MAX_CANCELS: usize = 16;
 
 /// Patients that one statement looks up at most.
 const MAX_LOOKUPS: usize = 256;
@@ -48,10 +55,19 @@ impl Lane {
 
     /// All rows of a short statement.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
-        let connection = self.connection().await?;
+        self.query_on(&self.connection().await?, sql, parameters).await
+    }
+
+    /// All rows of a short statement, on a [`connection`](Self::connection) that the caller wants to know.
+    pub async fn query_on(
+        &self,
+        connection: &Arc<Connection>,
+        sql: Sql,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>> {
         let query = connection.client().query(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, &connection, result)
+        self.finish(sql, connection, result)
     }
 
     /// The only row of a short statement, if there is one.
@@ -88,7 +104,8 @@ impl Lane {
         self.query_opt(Sql::PatientsGet, &[&owner, &id]).await
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>> {
+    /// The connection that is used now.
+    pub async fn connection(&self) -> Result<Arc<Connection>> {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
@@ -98,7 +115,8 @@ impl Lane {
             return Ok(connection);
         }
         let connection = Arc::new(self.pool.connect().await?);
-        self.replace(Some(Arc::clone(&connection)));
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
@@ -112,10 +130,6 @@ impl Lane {
             .map(Arc::clone)
     }
 
-    fn replace(&self, connection: Option<Arc<Connection>>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
-    }
-
     fn finish<T>(
         &self,
         sql: Sql,
@@ -123,17 +137,40 @@ impl Lane {
         result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T> {
         let Ok(result) = result else {
-            // Whoever comes next is not to wait for a server that is silent.
-            if self.current().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
-                self.replace(None);
-            }
+            self.give_up(connection);
             let cause = format!("{}: no answer", sql.file());
             return Err(Error::DatabaseUnavailable { cause });
         };
         result.map_err(|error| {
             let (error, aftermath) = errors::map(sql, &error);
-            self.pool.manager().take_note(aftermath);
+            self.pool.manager().take_note(aftermath, connection);
             error
         })
+    }
+
+    /// Nobody who comes from now on waits for a server that is silent, or behind a statement that nobody
+    /// waits for any more.
+    fn give_up(&self, connection: &Arc<Connection>) {
+        self.pool.manager().take_note(Aftermath::ReplaceAll, connection);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.take_if(|current| Arc::ptr_eq(current, connection));
+        if connection.give_up() {
+            tokio::spawn(end_statements(self.pool.clone(), Arc::clone(connection)));
+        }
+    }
+}
+
+/// Cancels what runs on a connection that nobody new uses, until what was sent on it before has ended.
+/// PostgreSQL cancels whatever statement it is at, not a certain one: the oldest, which has timed out or
+/// keeps the others from their answers.
+async fn end_statements(pool: Pool, connection: Arc<Connection>) {
+    for _ in 0..MAX_CANCELS {
+        let token = connection.client().cancel_token();
+        let cancelled = timeout(CANCEL_TIMEOUT, pool.manager().cancel(token)).await;
+        // The empty statement's answer comes after those of all others.
+        let ended = timeout(DRAIN_TIMEOUT, connection.client().simple_query("")).await;
+        if ended.is_ok() || !matches!(cancelled, Ok(Ok(()))) {
+            return;
+        }
     }
 }

@@ -1,12 +1,17 @@
-//! The schema: refinery's migrations, one instance at a time.
+//! The schema: migrations in the form of refinery's, and bringing a database up to date with them. Each
+//! is one transaction that waits for no lock for long, so that the migration waits and not the service.
 
-use std::fmt;
+pub mod history;
 
-use refinery::{Migration, Runner};
+use std::time::{Duration, Instant};
+
+use refinery::Migration;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use super::Address;
 use super::connection::bounded;
+use super::setup_error::{Obstacle, SetupError};
 
 macro_rules! migrations {
     ($($name:literal,)*) => {
@@ -29,67 +34,103 @@ migrations! {
     "V8__random_ids",
     "V9__limits",
     "V10__mappings_indexes",
+    "V11__requirements",
     "V12__gender_o",
     "V13__gender_o_checked",
 }
 
-/// The advisory lock that an instance holds while it migrates: "healthca" in ASCII.
-const LOCK: i64 = 0x6865_616c_7468_6361;
+/// How long looking at the server and its schema may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long others may keep a migration from what it must lock.
+const LOCKED_TIMEOUT: Duration = Duration::from_secs(600);
+/// Before another attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How often the log says what is waited for.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Why the database cannot be used, in one sentence for the person who starts the program.
-#[derive(Debug)]
-pub struct SetupError(String);
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SetupError {}
-
-impl SetupError {
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-
-    fn because(what: &str, error: &dyn std::error::Error) -> Self {
-        let mut message = format!("{what}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Self(message.replace('\n', " "))
-    }
-}
-
-/// Checks the server's encoding and its connection limit, then brings the schema up to date. Safe
-/// to run from any number of instances at once.
+/// Checks the server's version, its encoding and its connection limit, then brings the schema up to date.
+/// Safe to run from any number of instances at once. Tries for ten minutes to get the locks it needs.
 ///
 /// `connections` is how many this process will use at most.
 pub async fn run(address: &Address, connections: usize) -> Result<(), SetupError> {
+    prepare(address, connections, true).await
+}
+
+/// As [`run`]; without `migrate` it changes nothing, and a schema that is not up to date is an error.
+pub async fn prepare(
+    address: &Address,
+    connections: usize,
+    migrate: bool,
+) -> Result<(), SetupError> {
+    let started = Instant::now();
+    let passes = |error: &SetupError| {
+        error.obstacle() == Obstacle::Locked && started.elapsed() < LOCKED_TIMEOUT
+    };
+    attempts(passes, || attempt(address, connections, migrate)).await
+}
+
+/// As [`prepare`], but waits as long as it takes for a database that cannot be reached, takes no changes,
+/// or is locked.
+pub async fn prepare_patiently(
+    address: &Address,
+    connections: usize,
+    migrate: bool,
+) -> Result<(), SetupError> {
+    let passes = |error: &SetupError| error.obstacle() != Obstacle::Lasting;
+    attempts(passes, || attempt(address, connections, migrate)).await
+}
+
+/// Repeats an attempt while what stands in its way may pass, and lets the log know.
+async fn attempts(
+    passes: impl Fn(&SetupError) -> bool,
+    attempt: impl AsyncFn() -> Result<(), SetupError>,
+) -> Result<(), SetupError> {
+    let mut said: Option<Instant> = None;
+    loop {
+        match attempt().await {
+            Err(error) if passes(&error) => {
+                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                    tracing::warn!(cause = %error, "waiting for the database");
+                    said = Some(Instant::now());
+                }
+            }
+            ended => return ended,
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn attempt(address: &Address, connections: usize, migrate: bool) -> Result<(), SetupError> {
     let mut client = connect(address).await?;
-    check_server(&client, connections).await?;
-    // A migration may take longer than a request's statement; waiting for another instance too.
-    execute(&client, "SET statement_timeout = 0; SET lock_timeout = '60s'").await?;
-    execute(&client, &format!("SELECT pg_advisory_lock({LOCK})")).await?;
-    let migrations = MIGRATIONS
-        .iter()
-        .map(|(name, text)| Migration::unapplied(name, text))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| SetupError::because("a migration is misnamed", &error))?;
-    Runner::new(&migrations)
-        .run_async(&mut client)
-        .await
-        .map_err(|error| SetupError::because("the schema cannot be brought up to date", &error))?;
-    execute(&client, &format!("SELECT pg_advisory_unlock({LOCK})")).await
+    let looking = timeout(LOOK_TIMEOUT, look(&client, connections));
+    let pending = looking.await.unwrap_or_else(|_| Err(silent()))?;
+    match pending.first() {
+        Some(first) if !migrate => Err(SetupError::new(format!(
+            "The schema lacks migrations from {first} on, and MIGRATE_ON_START is false: run \
+             healthcare-backend migrate."
+        ))),
+        _ => {
+            for migration in &pending {
+                history::apply(&mut client, migration).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What the schema of a server that will do lacks.
+async fn look(client: &Client, connections: usize) -> Result<Vec<Migration>, SetupError> {
+    check_server(client, connections).await?;
+    history::pending(client).await
+}
+
+fn silent() -> SetupError {
+    SetupError::unavailable("the database cannot be reached: it does not answer")
 }
 
 /// A connection of its own, beside the pool; it ends when the client is dropped.
 pub async fn connect(address: &Address) -> Result<Client, SetupError> {
-    let connected = bounded(address).connect().await;
-    connected.map_err(|error| SetupError::because("the database cannot be reached", &error))
+    bounded(address).connect().await.map_err(|error| SetupError::unreachable(&error))
 }
 
 async fn check_server(client: &Client, connections: usize) -> Result<(), SetupError> {
@@ -107,29 +148,22 @@ async fn check_server(client: &Client, connections: usize) -> Result<(), SetupEr
         })?;
     let (encoding, limit, version): (&str, i32, i32) = (row.get(0), row.get(1), row.get(2));
     if version < 150_000 {
-        return Err(SetupError(format!(
+        return Err(SetupError::new(format!(
             "PostgreSQL 15 or later is needed; this is version {}.",
             version / 10_000
         )));
     }
     if encoding != "UTF8" {
-        return Err(SetupError(format!(
+        return Err(SetupError::new(format!(
             "The database is encoded in {encoding}. Create one in UTF-8: \
              CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0."
         )));
     }
     if usize::try_from(limit).is_ok_and(|limit| connections > limit) {
-        return Err(SetupError(format!(
+        return Err(SetupError::new(format!(
             "POOL_SIZE and WORKERS need up to {connections} connections, but max_connections of the \
              database leaves {limit}. Lower the one or raise the other."
         )));
     }
     Ok(())
-}
-
-async fn execute(client: &Client, sql: &str) -> Result<(), SetupError> {
-    client
-        .batch_execute(sql)
-        .await
-        .map_err(|error| SetupError::because("the schema cannot be prepared", &error))
 }

@@ -11,14 +11,15 @@ use tokio_postgres::Row;
 
 use super::connect::ConnectError;
 use super::connection::{Connection, Manager, Parameter};
+use super::errors::{self, Aftermath};
 use super::share::{Place, Share, WAIT_TIMEOUT};
-use super::{Address, Sql, errors};
+use super::{Address, Sql};
 use crate::error::{Error, Result};
 
 /// When a server that does not even give up is no longer waited for.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long the attempt to cancel a statement may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A pool, or a part of one, as a user sees it or as nobody does.
 #[derive(Clone)]
@@ -95,14 +96,16 @@ impl Pool {
         running: InUse,
         result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T> {
+        let connection = running.connection()?;
         let Ok(result) = result else {
+            self.manager().take_note(Aftermath::ReplaceAll, connection);
             running.abandon();
             let cause = format!("{}: no answer", sql.file());
             return Err(Error::DatabaseUnavailable { cause });
         };
         let result = result.map_err(|error| {
             let (error, aftermath) = errors::map(sql, &error);
-            self.manager().take_note(aftermath);
+            self.manager().take_note(aftermath, connection);
             error
         });
         running.done();

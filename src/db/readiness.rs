@@ -41,7 +41,7 @@ impl Readiness {
         Self { address: bounded(address), latest: Mutex::default() }
     }
 
-    /// [`Error::DatabaseUnavailable`] unless rows can be written, as of half a second ago at most.
+    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless rows can be written, as of half a second ago at most.
     pub async fn check(&self) -> Result<()> {
         let latest = timeout(WAIT_TIMEOUT, self.latest.lock()).await;
         let mut latest = latest.map_err(|_| unavailable("no answer"))?;
@@ -71,7 +71,7 @@ impl Readiness {
         };
         let row = connection.query_one(QUESTION, &[]).await.map_err(|error| failed(&error))?;
         if row.try_get(0).map_err(|error| failed(&error))? {
-            return Err(unavailable("the server is read-only"));
+            return Err(Error::ReadOnly);
         }
         Ok(connection)
     }

@@ -27,6 +27,7 @@ macro_rules! statements {
 }
 
 statements! {
+    ServerState => "server/state",
     UsersCreate => "users/create",
     UsersAdd => "users/add",
     UsersGet => "users/get",

@@ -156,7 +156,7 @@ async fn ids_are_always_generated_so_that_no_primary_key_is_taken() {
         &database,
         "SELECT relname::text FROM pg_class
          WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-            AND relname <> 'refinery_schema_history'",
+            AND relname NOT IN ('refinery_schema_history', 'schema_requirements')",
     )
     .await;
     // Of these one is keyed by what it is about and the others have no key.
@@ -180,8 +180,8 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
         "SELECT relname || '.' || attname FROM pg_attribute
          JOIN pg_class ON pg_class.oid = attrelid
          WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-            AND relname NOT IN ('refinery_schema_history', 'sessions', 'login_failures',
-                'login_addresses', 'registrations')
+            AND relname NOT IN ('refinery_schema_history', 'schema_requirements', 'sessions',
+                'login_failures', 'login_addresses', 'registrations')
             AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
             AND attidentity = ''",
     )

@@ -291,25 +291,25 @@ async fn the_file_dotenv_is_read_and_the_environment_wins_over_it() {
 }
 
 #[test]
-fn a_database_that_cannot_be_reached_is_one_line() {
+fn a_database_that_a_command_cannot_reach_is_one_line() {
     let workplace = Workplace::new();
     // Let go again, so that nobody listens there.
     let refusing = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let refusing = format!("postgres://u:hunter2@{refusing}/db");
     for url in ["host=/nonexistent user=u password=hunter2", &refusing] {
-        for arguments in [["serve"].as_slice(), &["migrate"], &["admin", "ada@example.com"]] {
+        for arguments in [["migrate"].as_slice(), &["admin", "ada@example.com"]] {
             cannot_be_reached(&workplace.run(arguments, &with_database(url)));
         }
     }
 }
 
 #[test]
-fn a_database_that_never_speaks_is_not_waited_for_at_start() {
+fn a_database_that_never_speaks_is_not_waited_for_by_a_command() {
     let workplace = Workplace::new();
     // The system takes connections for it, but nobody ever answers on them.
     let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("postgres://u:hunter2@{}/db", mute.local_addr().unwrap());
-    let programs = [["serve"].as_slice(), &["migrate"], &["admin", "ada@example.com"]]
+    let programs = [["migrate"].as_slice(), &["admin", "ada@example.com"]]
         .map(|arguments| Program::spawn(workplace.command(arguments, &with_database(&url))));
     for program in programs {
         cannot_be_reached(&program.wait());

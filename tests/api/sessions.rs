@@ -194,8 +194,7 @@ async fn without_news_from_the_database_sessions_are_checked_there() {
     let (_, live) = session(&one).await;
     // From here on the question what has ended fails, and the check of one session does not.
     let admin = database.connect_as_superuser().await;
-    let revoke = "REVOKE EXECUTE ON FUNCTION
-        make_interval(int, int, int, int, int, int, double precision) FROM PUBLIC";
+    let revoke = "REVOKE EXECUTE ON FUNCTION pg_postmaster_start_time() FROM PUBLIC";
     admin.batch_execute(revoke).await.unwrap();
     ended.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
     shut_out(&two.anyone().with_token(ended.token())).await;

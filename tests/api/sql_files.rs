@@ -10,6 +10,7 @@ use std::{env, fs};
 
 use healthcare_backend::db::Sql;
 use healthcare_backend::db::migrations::MIGRATIONS;
+use healthcare_backend::db::migrations::history::requirement;
 use tokio_postgres::Column;
 
 use self::shapes::shape;
@@ -113,10 +114,15 @@ async fn every_index_that_a_comment_names_exists() {
     let mut used = BTreeSet::new();
     for sql in Sql::ALL {
         let named = named_indexes(sql.text());
-        // Adding a row without looking at others is all that needs no index.
-        let adds = ["patients/create", "patients/create_many", "doctors/create", "logins/fail"]
-            .contains(&sql.file());
-        assert_eq!(named.is_empty(), adds, "{}", sql.file());
+        // Adding a row without looking at others needs no index, and nor does asking about the server.
+        let needs_none = [
+            "server/state",
+            "patients/create",
+            "patients/create_many",
+            "doctors/create",
+            "logins/fail",
+        ];
+        assert_eq!(named.is_empty(), needs_none.contains(&sql.file()), "{}", sql.file());
         for index in named {
             assert!(indexes.contains(&index), "{} names {index}", sql.file());
             used.insert(index);
@@ -124,7 +130,7 @@ async fn every_index_that_a_comment_names_exists() {
     }
     // The other way round, no index is kept up to date for nothing.
     let unused: Vec<_> = indexes.difference(&used).collect();
-    assert_eq!(unused, ["refinery_schema_history_pkey"]);
+    assert_eq!(unused, ["refinery_schema_history_pkey", "schema_requirements_pkey"]);
 }
 
 #[test]
@@ -132,8 +138,8 @@ fn the_migrations_are_the_files_in_their_order() {
     let folder = root().join("refinery_migrations");
     let mut found: Vec<(u32, String)> = files(&folder)
         .iter()
-        .map(|file| {
-            let name = file.strip_suffix(".sql").unwrap();
+        .filter_map(|file| file.strip_suffix(".sql"))
+        .map(|name| {
             let number = name.strip_prefix('V').and_then(|rest| rest.split_once("__")).unwrap().0;
             (number.parse().unwrap(), name.to_owned())
         })
@@ -145,5 +151,11 @@ fn the_migrations_are_the_files_in_their_order() {
     for (name, text) in MIGRATIONS {
         assert_eq!(fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap(), *text);
         assert!(comment(text).len() > 10, "{name} does not say why");
+        if let Some(minimum) = requirement(text) {
+            let number = |version: &str| version.parse::<u32>().unwrap();
+            let numbers: Vec<u32> = minimum.split('.').map(number).collect();
+            let own: Vec<u32> = env!("CARGO_PKG_VERSION").split('.').map(number).collect();
+            assert!(numbers.len() == 3 && numbers <= own, "{name} requires {minimum}");
+        }
     }
 }

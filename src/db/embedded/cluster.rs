@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::SUPERUSER;
 use super::folder::{Folder, random_hex};
 use super::programs::Programs;
-use crate::db::migrations::SetupError;
+use crate::db::SetupError;
 
 /// Recovery after a crash reads the log that was not yet applied, which may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(300);

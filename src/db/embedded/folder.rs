@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::programs::{User, unprivileged_user};
-use crate::db::migrations::SetupError;
+use crate::db::SetupError;
 use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 /// Where root keeps the data if the user postgres cannot enter the default folder.

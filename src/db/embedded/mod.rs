@@ -13,8 +13,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use super::Address;
-use super::migrations::{SetupError, connect};
+use super::migrations::connect;
+use super::{Address, SetupError};
 use crate::secret::Secret;
 use cluster::Cluster;
 use folder::{Folder, Lock};

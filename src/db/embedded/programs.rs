@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::major_version;
-use crate::db::migrations::SetupError;
+use crate::db::SetupError;
 
 /// The folders of PostgreSQL's packages, with the versions' folders one level below the first part:
 /// Debian, Fedora, Homebrew on both of its prefixes, and what is installed by hand.

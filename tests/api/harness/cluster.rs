@@ -43,11 +43,7 @@ impl Cluster {
     /// With options of the server's command line, and files to lie among its data.
     pub fn start(options: &[&str], files: &[(&str, &str)]) -> Self {
         let programs = Programs::find(None, None).unwrap();
-        let folder = std::env::temp_dir().join(format!("healthcare-test-{}", random()));
-        fs::create_dir(&folder).unwrap();
-        if let Some(user) = programs.user() {
-            chown(&folder, Some(user.uid), Some(user.gid)).unwrap();
-        }
+        let folder = new_folder(&programs);
         let made = programs
             .command("initdb")
             .arg("--pgdata")
@@ -67,6 +63,36 @@ impl Cluster {
             }
         }
 
+        Self::run(&programs, folder, options)
+    }
+
+    /// A standby of this one, which follows it until it is promoted.
+    pub fn standby(&self) -> Self {
+        let programs = Programs::find(None, None).unwrap();
+        let folder = new_folder(&programs);
+        // Some systems link the server's programs into `PATH`, but not this one beside them.
+        let initdb = fs::canonicalize(programs.command("initdb").get_program()).unwrap();
+        let copied = programs
+            .command(initdb.with_file_name("pg_basebackup").to_str().unwrap())
+            .arg("--host")
+            .arg(&self.folder)
+            .arg("--pgdata")
+            .arg(folder.join("data"))
+            .args(["--username=postgres", "--write-recovery-conf", "--checkpoint=fast"])
+            .args(["--wal-method=stream", "--no-sync"])
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        Self::run(&programs, folder, &[])
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Starts the server on the data in the folder.
+    fn run(programs: &Programs, folder: PathBuf, options: &[&str]) -> Self {
         let mut watch = Command::new("/bin/sh");
         watch.args(["-c", WATCH, "sh"]).arg(programs.command("postgres").get_program());
         watch.arg(&folder).args(options).stdin(Stdio::piped()).current_dir("/").process_group(0);
@@ -82,12 +108,27 @@ impl Cluster {
         Self { folder, _stdin: stdin }
     }
 
+    /// Where the server listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
+    }
+
     /// How to connect to a database as a role.
     pub fn config(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config.host_path(&self.folder).user(user).dbname(database);
         config
     }
+}
+
+/// A folder that the server may use.
+fn new_folder(programs: &Programs) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("healthcare-test-{}", random()));
+    fs::create_dir(&folder).unwrap();
+    if let Some(user) = programs.user() {
+        chown(&folder, Some(user.uid), Some(user.gid)).unwrap();
+    }
+    folder
 }
 
 fn is_ready(folder: &Path) -> bool {

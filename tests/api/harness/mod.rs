@@ -6,14 +6,16 @@ mod cluster;
 mod database;
 mod lock;
 pub mod program;
+mod proxy;
 pub mod raw;
 mod server;
 pub mod socket;
 mod wait;
 
 pub use client::{Answer, Client};
-pub use cluster::{Cluster, free_port, random};
+pub use cluster::{Cluster, cluster, free_port, random};
 pub use database::TestDb;
 pub use lock::Lock;
+pub use proxy::Proxy;
 pub use server::{JWT_SECRET, TestServer};
 pub use wait::{until, wait_until};

@@ -91,10 +91,11 @@ impl Workplace {
         Program::start(self.command(arguments, settings), input.into()).wait()
     }
 
-    /// Starts the service and waits until it listens.
+    /// Starts the service and waits until it listens and uses the database.
     pub fn serve(&self, settings: &[(&str, &str)]) -> Program {
         let program = Program::spawn(self.command(&[], settings));
         program.address();
+        program.says("the schema is up to date");
         program
     }
 }

@@ -60,6 +60,7 @@ impl TestServer {
                 let secret = config.jwt_secret.clone();
                 let secret = secret.unwrap_or_else(|| Secret::new(JWT_SECRET).unwrap());
                 let app = App::new(config, address, &secret).unwrap();
+                app.use_database();
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 started.send(listener.local_addr().unwrap()).unwrap();
                 let stopped = async { drop(stopped.await) };

@@ -71,7 +71,9 @@ async fn plans(database: &Database) -> BTreeMap<&'static str, String> {
             .collect();
         database.batch_execute(&format!("PREPARE {name} AS {}", sql.text())).await.unwrap();
         // The plan is only made, so that the values do not matter.
-        let plan = explain(database, &format!("{name}({})", values.join(", "))).await;
+        let values = values.join(", ");
+        let call = if values.is_empty() { name } else { format!("{name}({values})") };
+        let plan = explain(database, &call).await;
         plans.insert(sql.file(), plan);
     }
     plans

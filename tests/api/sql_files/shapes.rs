@@ -29,6 +29,11 @@ pub struct Column {
 pub fn shape(sql: Sql) -> Shape {
     use Type as T;
     let (parameters, columns) = match sql {
+        Sql::ServerState => (
+            vec![],
+            vec![Column::computed("server", T::TEXT), Column::computed("moment", T::TIMESTAMPTZ)],
+        ),
+
         Sql::UsersCreate => {
             let parameters = vec![T::TEXT, T::TEXT, T::TEXT, T::INT4, T::INT4, T::UUID];
             (parameters, [columns(User::COLUMNS), vec![seconds_left()]].concat())
@@ -60,7 +65,7 @@ pub fn shape(sql: Sql) -> Shape {
         }
         Sql::SessionsEnd | Sql::SessionsIsLive => (vec![T::UUID, T::INT8], id()),
         Sql::SessionsEndOthers => (vec![T::INT8, T::UUID], sid()),
-        Sql::SessionsEnded => (vec![T::INT4], sid()),
+        Sql::SessionsEnded => (vec![T::TIMESTAMPTZ], sid()),
         Sql::SessionsSweep => (vec![T::INT4], id()),
 
         Sql::LoginsCheck => {
