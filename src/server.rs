@@ -53,7 +53,8 @@ pub async fn serve(
     let background = async {
         app.schema_is_ready.wait().await;
         let watching = session::watch(&app.ended_sessions, &lane);
-        let (never, _) = tokio::join!(watching, session::sweep(&app.ended_sessions, &pool));
+        let sweeping = session::sweep(&app.ended_sessions, &pool);
+        let (never, ..) = tokio::join!(app.readiness.watch(), watching, sweeping);
         never
     };
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));

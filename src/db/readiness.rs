@@ -1,10 +1,11 @@
-//! Whether the database answers and can be written, asked on a connection of its own: however busy the
-//! pools are, a load balancer learns about the database and not about them.
+//! Whether the database answers and can be written, asked all the time on a connection of its own: however
+//! busy the pools are, a load balancer learns about the database and not about them.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
 use super::Address;
@@ -12,55 +13,61 @@ use super::connect::ConnectError;
 use super::connection::bounded;
 use crate::error::{Error, Result};
 
-/// How long an answer is passed on to others that ask.
-const REMEMBERED_FOR: Duration = Duration::from_millis(500);
-/// How long the database may take, a new connection included.
+/// How often the database is asked.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How long it may take to answer. Connecting has limits of its own.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a request waits while others ask: one of them may give up, and the next asks anew.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer counts: until the next one must have come.
+const GOOD_FOR: Duration = Duration::from_millis(1500);
 /// True if nothing can be written here: the server is a standby, or told to be read-only.
 const QUESTION: &str =
     "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
 
-/// Asks at most one question at a time; whoever comes meanwhile gets the same answer.
+/// What the database has answered last.
 pub struct Readiness {
     address: Address,
-    latest: Mutex<Latest>,
+    latest: watch::Sender<Option<Answer>>,
 }
 
-#[derive(Default)]
-struct Latest {
-    /// Dropped after an answer that was not good: another server may be at the address by now.
-    connection: Option<Client>,
-    answer: Option<(Instant, Result<()>)>,
+struct Answer {
+    at: Instant,
+    ready: Result<()>,
 }
 
 impl Readiness {
-    /// The connection is made when it is first needed.
+    /// Knows nothing before it [watches](Self::watch).
     pub fn new(address: &Address) -> Self {
-        Self { address: bounded(address), latest: Mutex::default() }
+        Self { address: bounded(address), latest: watch::Sender::new(None) }
     }
 
-    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless rows can be written, as of half a second ago at most.
+    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless rows could be written a moment ago. Only
+    /// the first answer is waited for, a second at most.
     pub async fn check(&self) -> Result<()> {
-        let latest = timeout(WAIT_TIMEOUT, self.latest.lock()).await;
-        let mut latest = latest.map_err(|_| unavailable("no answer"))?;
-        if let Some((at, answer)) = &latest.answer
-            && at.elapsed() < REMEMBERED_FOR
-        {
-            return answer.clone();
+        let mut latest = self.latest.subscribe();
+        let answered = timeout(ANSWER_TIMEOUT, latest.wait_for(Option::is_some)).await;
+        match answered.ok().and_then(Result::ok).as_deref() {
+            Some(Some(answer)) if answer.at.elapsed() < GOOD_FOR => answer.ready.clone(),
+            _ => Err(unavailable("no answer")),
         }
-        let connection = latest.connection.take().filter(|connection| !connection.is_closed());
-        let asked = timeout(ANSWER_TIMEOUT, self.ask(connection)).await;
-        let answer = match asked.unwrap_or_else(|_| Err(unavailable("no answer"))) {
-            Ok(connection) => {
-                latest.connection = Some(connection);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        latest.answer = Some((Instant::now(), answer.clone()));
-        answer
+    }
+
+    /// Asks for as long as it is polled.
+    pub async fn watch(&self) -> Infallible {
+        let mut ticks = interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Dropped after an answer that was not good: another server may be at the address by now.
+        let mut connection = None;
+        loop {
+            ticks.tick().await;
+            let ready = match self.ask(connection.take()).await {
+                Ok(good) => {
+                    connection = Some(good);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            self.latest.send_replace(Some(Answer { at: Instant::now(), ready }));
+        }
     }
 
     /// Asks on the connection, or on a new one, and hands it back after a good answer.
@@ -69,7 +76,9 @@ impl Readiness {
             Some(connection) => connection,
             None => self.address.connect_soon().await.map_err(|error| unreachable(&error))?.0,
         };
-        let row = connection.query_one(QUESTION, &[]).await.map_err(|error| failed(&error))?;
+        let answered = timeout(ANSWER_TIMEOUT, connection.query_one(QUESTION, &[])).await;
+        let row =
+            answered.map_err(|_| unavailable("no answer"))?.map_err(|error| failed(&error))?;
         if row.try_get(0).map_err(|error| failed(&error))? {
             return Err(Error::ReadOnly);
         }

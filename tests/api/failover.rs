@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use healthcare_backend::db::{Address, migrations};
 use serde_json::json;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Config, NoTls};
 
 use crate::harness::{Client, Cluster, Lock, Proxy, TestDb, TestServer, until};
 
@@ -30,9 +30,13 @@ async fn connect(cluster: &Cluster) -> tokio_postgres::Client {
 
 /// A server whose way to its database is the proxy, and not the database that the tests share.
 async fn server_behind(proxy: &Proxy, variables: &[(&str, &str)]) -> TestServer {
+    server_at(proxy.config("postgres", "postgres"), variables).await
+}
+
+async fn server_at(config: Config, variables: &[(&str, &str)]) -> TestServer {
     let unused = Arc::new(TestDb::new().await);
     let variables = [SMALL.as_slice(), variables].concat();
-    TestServer::start_at(proxy.config("postgres", "postgres"), unused, &variables).await
+    TestServer::start_at(config, unused, &variables).await
 }
 
 /// Waits until a standby shows all that its primary has.
@@ -275,7 +279,10 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
 async fn a_read_that_timed_out_on_the_shared_connection_is_cancelled() {
     let cluster = primary().await;
     let proxy = Proxy::to(cluster.socket());
-    let server = server_behind(&proxy, &[]).await;
+    let mut config = proxy.config("postgres", "postgres");
+    // What is tested is a statement that takes long, not one that waits for a lock.
+    config.options("-clock_timeout=60s");
+    let server = server_at(config, &[]).await;
     let ada = server.user().await;
     let id = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
     // The shared connection is there.
