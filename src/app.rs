@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
-use tokio::sync::SetOnce;
+use tokio::sync::{Semaphore, SetOnce};
 use tokio_util::task::TaskTracker;
 
 use crate::auth::cache::TokenCache;
@@ -26,6 +26,9 @@ const READINESS_CONNECTIONS: usize = 1;
 /// Database connections left over: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
+/// Heads of requests at once, in the whole process, that are larger than most. Each takes 128 KiB at most.
+const LARGE_HEADS: usize = 32;
+
 /// Shared by all workers.
 pub struct App {
     pub keys: Keys,
@@ -35,6 +38,8 @@ pub struct App {
     pub login_turns: Turns,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    /// Places for heads that hyper's first buffer does not hold.
+    pub large_heads: Arc<Semaphore>,
     pub config: Config,
     /// Set once the database has the schema that the statements are made for.
     pub schema_is_ready: SetOnce<()>,
@@ -56,6 +61,7 @@ impl App {
             login_turns: Turns::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
             config,
             schema_is_ready: SetOnce::new(),
             database,

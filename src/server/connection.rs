@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Phase, Socket};
@@ -28,8 +31,10 @@ use crate::service;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// hyper's buffer for the head of a request, in bytes: a target that is too long still fits, so that
-/// it gets its proper answer.
+/// it gets its proper answer. hyper also asks for the next part of an answer while it has less to write.
 const MAX_BUFFER: usize = 128 << 10;
+/// What rustls holds of an answer for a client that does not read, in bytes: one record.
+const MAX_TLS_BUFFER: usize = 16 << 10;
 
 /// Serves a connection until its client closes it, it fails, or the service stops.
 pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &CancellationToken) {
@@ -38,8 +43,20 @@ pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &
     let Some(tls) = worker.app.config.tls.clone() else {
         return serve_http(worker, socket, peer, stop).await;
     };
+    // In a box, because the task of every connection would be as large as one with TLS.
+    Box::pin(serve_tls(worker, tls, socket, peer, stop)).await;
+}
+
+async fn serve_tls(
+    worker: Arc<Worker>,
+    tls: Arc<ServerConfig>,
+    socket: TcpStream,
+    peer: IpAddr,
+    stop: &CancellationToken,
+) {
     let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket));
-    if let Ok(Ok(socket)) = handshake.await {
+    if let Ok(Ok(mut socket)) = handshake.await {
+        socket.get_mut().1.set_buffer_limit(Some(MAX_TLS_BUFFER));
         serve_http(worker, socket, peer, stop).await;
     }
 }
@@ -48,27 +65,36 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &Canc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let large_heads = Arc::clone(&worker.app.large_heads);
     let answer = move |request| service::call(Arc::clone(&worker), peer, request);
-    converse(stream, answer, stop).await;
+    converse(stream, answer, large_heads, stop).await;
 }
 
 /// HTTP with a client until either side ends it.
-async fn converse<S, F, A>(stream: S, answer: F, stop: &CancellationToken)
-where
+async fn converse<S, F, A>(
+    stream: S,
+    answer: F,
+    large_heads: Arc<Semaphore>,
+    stop: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request) -> A,
     A: Future<Output = Result<Response, Infallible>>,
 {
     let phase = Arc::new(Phase::new());
-    let socket = Socket::new(stream, Arc::clone(&phase));
+    let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
+        let ends = phase.had_large_head();
         let answer = answer(request);
         async move {
-            answer
-                .await
-                .map(|response| response.map(|body| AnswerBody { body, _answering: answering }))
+            answer.await.map(|mut response| {
+                if ends {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response.map(|body| AnswerBody { body, _answering: answering })
+            })
         }
     });
     let connection = http1::Builder::new()
@@ -157,7 +183,10 @@ mod tests {
                 }
             })
         };
-        tokio::spawn(async move { converse(server, answer, &CancellationToken::new()).await });
+        let large_heads = Arc::new(Semaphore::new(1));
+        tokio::spawn(async move {
+            converse(server, answer, large_heads, &CancellationToken::new()).await;
+        });
         client
     }
 
