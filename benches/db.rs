@@ -193,7 +193,7 @@ impl<'s> Database<'s> {
         start.elapsed()
     }
 
-    /// All patients of one user.
+    /// The first patients of one user, as many as make a chunk.
     async fn patients(&self) -> Vec<Row> {
         let (owner, none) = (1_i64, None::<&str>);
         let parameters: [Parameter<'_>; 5] = [&0_i64, &stage::EACH, &owner, &none, &none];

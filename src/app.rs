@@ -7,6 +7,7 @@ use hyper::header::HeaderValue;
 use tokio::sync::{Semaphore, SetOnce};
 use tokio_util::task::TaskTracker;
 
+use crate::auth::User;
 use crate::auth::cache::TokenCache;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::RefreshKeys;
@@ -16,6 +17,7 @@ use crate::auth::turns::Turns;
 use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{Address, Inserts, Lane, Pool, Readiness, Sql};
 use crate::error::{Error, Result};
+use crate::http::budget::{Allowance, Budget, Holder};
 use crate::models::rules::Value;
 use crate::secret::Secret;
 
@@ -38,6 +40,8 @@ pub struct App {
     pub login_turns: Turns,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    /// What is held for clients.
+    pub budget: Arc<Budget>,
     /// Places for heads that hyper's first buffer does not hold.
     pub large_heads: Arc<Semaphore>,
     pub config: Config,
@@ -61,6 +65,7 @@ impl App {
             login_turns: Turns::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            budget: Arc::default(),
             large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
             config,
             schema_is_ready: SetOnce::new(),
@@ -130,7 +135,7 @@ pub struct Worker {
     pub writes: Pool,
     /// For what may look at many rows to find a few.
     pub searches: Pool,
-    /// For what of a list is too long for the lane.
+    /// For what is too large for the lane.
     pub lists: Pool,
     /// For short reads.
     pub lane: Lane,
@@ -159,6 +164,16 @@ impl Worker {
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// What may be held for a user.
+    pub fn allowance(&self, user: User) -> Allowance {
+        self.app.budget.allowance(Holder::User(user.id()))
+    }
+
+    /// What may be held for all who have not shown who they are.
+    pub fn anyones_allowance(&self) -> Allowance {
+        self.app.budget.allowance(Holder::Anyone)
     }
 }
 

@@ -18,7 +18,8 @@
 //! - [`handlers`] has one file a resource. Its [`mod`](handlers) is the table of contents: which
 //!   function answers which route and method. A handler reads the request, asks the database and
 //!   writes the answer.
-//! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems.
+//! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems, and the
+//!   budget of what is held for clients.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
 //!   and what is right for each.
 //! - [`db`] is PostgreSQL: the lane for short reads and the pool for the rest, in parts; the statements
@@ -38,6 +39,7 @@
 //! - A write that has started runs to its end, whether or not its client waits.
 //! - No wait is without a timeout, and no input without a bound.
 //! - What all users share is only used for what is short. Of the rest, a user has a part.
+//! - What is held for clients is bounded in bytes, for each of them and for all.
 //! - What a client sent, and what a row holds, is never logged: not in an error's cause either.
 
 pub mod app;

@@ -17,7 +17,8 @@ use crate::app::{App, Worker};
 use crate::auth::User;
 use crate::error::{Error, Result};
 use crate::handlers;
-use crate::http::response::empty;
+use crate::http::budget::{Holder, Lease, SMALL};
+use crate::http::response::{Body, empty};
 use crate::http::{Request, Response, problem, strict};
 use crate::routes::{Access, Route};
 
@@ -73,7 +74,7 @@ async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Req
     let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(error))) => record.problem(&error),
+        Ok(Ok(Err(error))) => record.bounded_problem(worker, &error),
         Ok(Err(_)) => record.problem(&Error::internal("the handler panicked")),
         Err(_) => record.problem(&too_slow()),
     };
@@ -164,6 +165,22 @@ impl Record {
             tracing::error!(id = text(&self.id), route = self.route, code, cause, "request failed");
         }
         problem::response(error, &self.id)
+    }
+
+    /// The same within what is held for the client: one that names what it sent may be long.
+    fn bounded_problem(&self, worker: &Worker, error: &Error) -> Response {
+        let mut response = self.problem(error);
+        if let Body::Whole(bytes) = response.body_mut()
+            && bytes.len() > SMALL
+        {
+            let holder = self.user.map_or(Holder::Anyone, Holder::User);
+            let mut lease = Lease::default();
+            match worker.app.budget.allowance(holder).cover(&mut lease, bytes.len()) {
+                Ok(()) => *bytes = lease.keep(std::mem::take(bytes)),
+                Err(error) => return self.problem(&error),
+            }
+        }
+        response
     }
 
     /// Logs the line and hands back the id.

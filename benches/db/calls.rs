@@ -109,23 +109,29 @@ pub fn call(sql: Sql, number: i64) -> Call {
             let owners: Vec<i64> = patients.iter().map(|id| (id - 1) / EACH + 1).collect();
             lane(patients.len(), parameters![owners, patients])
         }
-        Sql::PatientsList => lane(51, parameters![0_i64, PAGE, owner, text, text]),
+        Sql::PatientsGetWhole => pool(1, parameters![owner, patient]),
+        Sql::PatientsFirst => lane(51, parameters![0_i64, PAGE, owner]),
+        Sql::PatientsList => pool(51, parameters![0_i64, PAGE, owner, text, text]),
         Sql::PatientsSeek => pool(1, parameters![0_i64, EACH, owner, text, text]),
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
         Sql::DoctorsGet => lane(1, parameters![doctor]),
-        Sql::DoctorsList => lane(51, parameters![0_i64, PAGE, text, text]),
+        Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
+        Sql::DoctorsFirst => lane(51, parameters![0_i64, PAGE]),
+        Sql::DoctorsList => pool(51, parameters![0_i64, PAGE, text, text]),
         Sql::DoctorsSeek => pool(1, parameters![0_i64, DOCTORS, text, text]),
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
-        Sql::MappingsList => lane(51, parameters![0_i64, PAGE, owner, id, id]),
+        Sql::MappingsFirst => lane(51, parameters![0_i64, PAGE, owner, id, id]),
+        Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsSeek => pool(2, parameters![0_i64, 2 * EACH, owner, id, id]),
         Sql::MappingsSeekDoctors => pool(2, parameters![0_i64, 2_i64, owner, patient]),
-        Sql::MappingsDoctors => lane(3, parameters![0_i64, PAGE, owner, patient]),
+        Sql::MappingsFirstDoctors => lane(3, parameters![0_i64, PAGE, owner, patient]),
+        Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
     }
 }

@@ -2,43 +2,50 @@
 -- where they are given. One part for each of the four cases, with an index that holds its rows in order;
 -- the parts of the other cases read nothing. Both ids name one mapping at most: the first in the order of
 -- the key that is not before them, if it is theirs. (An equality might take another index, and read all
--- mappings of the doctor.) Names are looked up for the page alone, and patients by their whole key:
--- joined by the owner alone, it would be all of his patients.
+-- mappings of the doctor.) Names are looked up for the page alone, one by one: joined by the owner alone, it
+-- would be all of his patients. Fewer once they come to 64 KiB: the last of them is then `full`.
 -- Index: mappings_pkey, mappings_created_by_patient_id_id_idx, mappings_created_by_doctor_id_id_idx,
 -- mappings_patient_id_doctor_id_key, all in order; patients_pkey, doctors_pkey.
 SELECT
     m.id, m.patient_id, m.doctor_id, m.notes, m.created_at,
-    p.name AS patient_name, d.name AS doctor_name, d.specialization AS doctor_specialization
+    p.name AS patient_name, d.name AS doctor_name, d.specialization AS doctor_specialization,
+    m.total >= 65536 AS full
 FROM (
-    (
-        SELECT * FROM mappings
-        WHERE $4::bigint IS NULL AND $5::bigint IS NULL
-            AND created_by = $3 AND id > $1
-        ORDER BY id LIMIT $2
-    )
-    UNION ALL
-    (
-        SELECT * FROM mappings
-        WHERE $5 IS NULL
-            AND created_by = $3 AND patient_id = $4 AND id > $1
-        ORDER BY id LIMIT $2
-    )
-    UNION ALL
-    (
-        SELECT * FROM mappings
-        WHERE $4 IS NULL
-            AND created_by = $3 AND doctor_id = $5 AND id > $1
-        ORDER BY id LIMIT $2
-    )
-    UNION ALL
-    (
-        SELECT * FROM (
+    SELECT
+        *,
+        sum(256 + coalesce(octet_length(notes), 0))
+            OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS total
+    FROM (
+        (
             SELECT * FROM mappings
-            WHERE created_by = $3 AND (patient_id, doctor_id) >= ($4, $5)
-            ORDER BY patient_id, doctor_id LIMIT 1
-        ) AS pair
-        WHERE patient_id = $4 AND doctor_id = $5 AND id > $1
-    )
+            WHERE $4::bigint IS NULL AND $5::bigint IS NULL
+                AND created_by = $3 AND id > $1
+            ORDER BY id LIMIT $2
+        )
+        UNION ALL
+        (
+            SELECT * FROM mappings
+            WHERE $5 IS NULL
+                AND created_by = $3 AND patient_id = $4 AND id > $1
+            ORDER BY id LIMIT $2
+        )
+        UNION ALL
+        (
+            SELECT * FROM mappings
+            WHERE $4 IS NULL
+                AND created_by = $3 AND doctor_id = $5 AND id > $1
+            ORDER BY id LIMIT $2
+        )
+        UNION ALL
+        (
+            SELECT * FROM (
+                SELECT * FROM mappings
+                WHERE created_by = $3 AND (patient_id, doctor_id) >= ($4, $5)
+                ORDER BY patient_id, doctor_id LIMIT 1
+            ) AS pair
+            WHERE patient_id = $4 AND doctor_id = $5 AND id > $1
+        )
+    ) AS part
 ) AS m
 CROSS JOIN LATERAL (
     SELECT name
@@ -46,6 +53,12 @@ CROSS JOIN LATERAL (
     WHERE created_by = m.created_by AND id = m.patient_id
     LIMIT 1
 ) AS p
-JOIN doctors AS d ON d.id = m.doctor_id
+CROSS JOIN LATERAL (
+    SELECT name, specialization
+    FROM doctors
+    WHERE id = m.doctor_id
+    LIMIT 1
+) AS d
+WHERE m.total - 256 - coalesce(octet_length(m.notes), 0) < 65536
 ORDER BY m.id
 LIMIT $2

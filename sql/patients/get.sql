@@ -1,7 +1,21 @@
--- One patient $2 of the user $1. Index: patients_pkey.
+-- One patient $2 of the user $1, over the connection that all share: a `large` one, whose long texts come
+-- to more than 2 KiB, without them. Index: patients_pkey.
 SELECT
-    id, name, age, gender, date_of_birth, phone, email, address, blood_group, allergies,
-    medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata,
-    created_by, version, created_at, updated_at
-FROM patients
-WHERE created_by = $1 AND id = $2
+    id, name, age, gender, date_of_birth, phone, email,
+    CASE WHEN NOT large THEN address END AS address, blood_group,
+    CASE WHEN NOT large THEN allergies END AS allergies,
+    CASE WHEN NOT large THEN medical_history END AS medical_history,
+    CASE WHEN NOT large THEN notes END AS notes, emergency_contact_name, emergency_contact_phone,
+    CASE WHEN NOT large THEN metadata END AS metadata, created_by, version, created_at, updated_at,
+    large
+FROM (
+    SELECT
+        *,
+        coalesce(octet_length(address), 0) + coalesce(octet_length(allergies), 0)
+            + coalesce(octet_length(medical_history), 0) + coalesce(octet_length(notes), 0)
+            + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
+            > 2048 AS large
+    FROM patients
+    WHERE created_by = $1 AND id = $2
+    LIMIT 1
+) AS patient

@@ -1,13 +1,21 @@
--- The patients $2 of the users $1, each with its place among them. One lookup of the key for each, also
--- where PostgreSQL does not know yet how large the table is. Index: patients_pkey.
+-- The patients $2 of the users $1 as get has them, each with its place among them. One lookup of the key
+-- for each, also where PostgreSQL does not know yet how large the table is. Index: patients_pkey.
 SELECT
     found.id, found.name, found.age, found.gender, found.date_of_birth, found.phone, found.email,
-    found.address, found.blood_group, found.allergies, found.medical_history, found.notes,
-    found.emergency_contact_name, found.emergency_contact_phone, found.metadata, found.created_by,
-    found.version, found.created_at, found.updated_at, wanted.place
+    CASE WHEN NOT large THEN address END AS address, found.blood_group,
+    CASE WHEN NOT large THEN allergies END AS allergies,
+    CASE WHEN NOT large THEN medical_history END AS medical_history,
+    CASE WHEN NOT large THEN notes END AS notes, found.emergency_contact_name,
+    found.emergency_contact_phone, CASE WHEN NOT large THEN metadata END AS metadata,
+    found.created_by, found.version, found.created_at, found.updated_at, found.large, wanted.place
 FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (owner, id, place)
 CROSS JOIN LATERAL (
-    SELECT *
+    SELECT
+        *,
+        coalesce(octet_length(address), 0) + coalesce(octet_length(allergies), 0)
+            + coalesce(octet_length(medical_history), 0) + coalesce(octet_length(notes), 0)
+            + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
+            > 2048 AS large
     FROM patients
     WHERE created_by = wanted.owner AND id = wanted.id
     LIMIT 1

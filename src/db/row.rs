@@ -69,6 +69,12 @@ pub fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T> {
     row.try_get(index).map_err(|error| Error::internal(format!("column {index}: {error}")))
 }
 
+/// Whether a row is a large one that has come without its long texts, as its column `large` says.
+pub fn is_large(row: &Row, index: usize) -> Result<bool> {
+    // The row that stands for an empty list is null all over.
+    Ok(column::<Option<bool>>(row, index)?.unwrap_or(false))
+}
+
 /// Declares a row struct with its columns, in the order in which statements return them and JSON
 /// shows them.
 macro_rules! row {

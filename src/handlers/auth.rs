@@ -49,7 +49,8 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
         return Err(Error::RegistrationClosed);
     }
     let client = client(worker, peer, &request);
-    let body = body::read(request, body::AUTH_LIMIT).await?;
+    let (body, _lease) =
+        body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
     let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
     worker.app.config.throttle.register(&worker.accounts, &client).await?;
@@ -70,7 +71,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     Query::none(request.uri().query())?;
     let App { passwords, login_turns, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
-    let body = body::read(request, body::AUTH_LIMIT).await?;
+    let (body, _lease) =
+        body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
     // PostgreSQL's text holds no NUL; no address holds a space either.
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
@@ -122,7 +124,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let body = body::read(request, body::AUTH_LIMIT).await?;
+    let (body, _lease) =
+        body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [token] = read_new(&REFRESH_FIELDS, &body)?;
     let spent =
         worker.app.refresh_keys.verify(token.as_text()).ok_or(Error::InvalidRefreshToken)?;
@@ -177,7 +180,7 @@ pub async fn change_password(
     Query::none(request.uri().query())?;
     let App { passwords, login_turns, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
-    let body = body::read(request, body::AUTH_LIMIT).await?;
+    let (body, _lease) = body::read(request, body::AUTH_LIMIT, &worker.allowance(user), 0).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
     let (id, session_id) = (user.id(), user.session_id());
     let (email, _) = stored_password(worker, id).await?;

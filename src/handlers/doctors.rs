@@ -4,7 +4,9 @@ use hyper::StatusCode;
 use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
-use super::resource::{check_deleted, check_updated, created, found, insert, resource};
+use super::resource::{
+    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
+};
 use crate::app::Worker;
 use crate::auth::User;
 use crate::db::{FromRow, Sql};
@@ -20,11 +22,11 @@ const PATH: &str = "/api/doctors";
 
 pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let body = body::read(request, body::LIMIT).await?;
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
     let row = insert(worker, Sql::DoctorsCreate, user, &values).await?;
     let doctor = Doctor::from_row(&row, 0)?;
-    Ok(created(PATH, doctor.id, &doctor, doctor.version))
+    Ok(created(lease, PATH, doctor.id, &doctor, doctor.version))
 }
 
 pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
@@ -34,6 +36,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
     let specialization = query.text("specialization", 1, MAX_SPECIALIZATION);
     query.finish()?;
     let list = List {
+        first: Sql::DoctorsFirst,
         sql: Sql::DoctorsList,
         seek: Sql::DoctorsSeek,
         keys: Vec::new(),
@@ -50,18 +53,21 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
     list::respond(worker, user, PATH, page, list, None).await
 }
 
-pub async fn get(worker: &Worker, id: i64, request: Request) -> Result<Response> {
+pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let row = worker.lane.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
+    let large = Doctor::COLUMNS.len();
+    let row = whole(worker, user, row, large, Sql::DoctorsGetWhole, &[&id]).await?;
+    let (row, lease) = row.ok_or(Error::DoctorNotFound)?;
     let doctor = Doctor::from_row(&row, 0)?;
-    Ok(found(&request, &doctor, doctor.version))
+    Ok(found(lease, &request, &doctor, doctor.version))
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let versions = etag::accepted_versions(request.headers());
-    let body = body::read(request, body::LIMIT).await?;
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(&FIELDS, &body)?);
     let row = worker
         .writes
@@ -71,7 +77,7 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let row = row.ok_or(Error::DoctorNotFound)?;
     check_updated(&row)?;
     let doctor = Doctor::from_row(&row, 1)?;
-    Ok(resource(StatusCode::OK, &doctor, doctor.version))
+    Ok(resource(lease, StatusCode::OK, &doctor, doctor.version))
 }
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {

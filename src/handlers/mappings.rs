@@ -10,7 +10,7 @@ use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::query::Query;
-use crate::http::response::{empty, json};
+use crate::http::response::{empty, json_within};
 use crate::http::{Request, Response, body};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
@@ -20,11 +20,11 @@ const PATH: &str = "/api/mappings";
 
 pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let body = body::read(request, body::LIMIT).await?;
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
     let row = insert(worker, Sql::MappingsCreate, user, &values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
-    Ok(json(StatusCode::CREATED, &Mapping::from_row(&row)?))
+    Ok(json_within(lease, StatusCode::CREATED, &Mapping::from_row(&row)?))
 }
 
 pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
@@ -34,6 +34,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
     let doctor = query.id("doctor_id");
     query.finish()?;
     let list = List {
+        first: Sql::MappingsFirst,
         sql: Sql::MappingsList,
         seek: Sql::MappingsSeek,
         keys: vec![user.id()],
@@ -58,6 +59,7 @@ pub async fn doctors(
     let page = query.page();
     query.finish()?;
     let list = List {
+        first: Sql::MappingsFirstDoctors,
         sql: Sql::MappingsDoctors,
         seek: Sql::MappingsSeekDoctors,
         keys: vec![user.id(), patient_id],

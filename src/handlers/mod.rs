@@ -68,7 +68,7 @@ pub fn private(
 
         (Route::Doctors, Method::POST) => Box::pin(doctors::create(worker, user, request)),
         (Route::Doctors, Method::GET) => Box::pin(doctors::list(worker, user, request)),
-        (Route::Doctor(id), Method::GET) => Box::pin(doctors::get(worker, id, request)),
+        (Route::Doctor(id), Method::GET) => Box::pin(doctors::get(worker, user, id, request)),
         (Route::Doctor(id), Method::PUT | Method::PATCH) => {
             Box::pin(doctors::update(worker, user, id, request))
         }

@@ -4,11 +4,15 @@ use hyper::StatusCode;
 use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
-use super::resource::{check_deleted, check_updated, created, found, resource};
+use super::resource::{
+    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
+};
 use crate::app::Worker;
 use crate::auth::User;
+use crate::db::connection::Parameter;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
+use crate::http::budget::SMALL;
 use crate::http::query::Query;
 use crate::http::response::empty;
 use crate::http::{Request, Response, body, etag};
@@ -21,13 +25,18 @@ const PATH: &str = "/api/patients";
 
 pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let body = body::read(request, body::LIMIT).await?;
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    let owner = Value::Id(user.id());
-    let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
-    let row = worker.new_patients.insert(user.id(), row).await?;
+    // Only small rows become one statement with others: it is held whole.
+    let row = if body.len() > SMALL {
+        insert(worker, Sql::PatientsCreate, user, &values).await?
+    } else {
+        let owner = Value::Id(user.id());
+        let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
+        worker.new_patients.insert(user.id(), row).await?
+    };
     let patient = Patient::from_row(&row, 0)?;
-    Ok(created(PATH, patient.id, &patient, patient.version))
+    Ok(created(lease, PATH, patient.id, &patient, patient.version))
 }
 
 pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
@@ -37,6 +46,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
     let gender = query.choice("gender", GENDERS);
     query.finish()?;
     let list = List {
+        first: Sql::PatientsFirst,
         sql: Sql::PatientsList,
         seek: Sql::PatientsSeek,
         keys: vec![user.id()],
@@ -54,14 +64,17 @@ pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Resu
     Query::none(request.uri().query())?;
     let row = worker.lane.patient(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
+    let (large, key): (_, [Parameter<'_>; 2]) = (Patient::COLUMNS.len(), [&user.id(), &id]);
+    let row = whole(worker, user, row, large, Sql::PatientsGetWhole, &key).await?;
+    let (row, lease) = row.ok_or(Error::PatientNotFound)?;
     let patient = Patient::from_row(&row, 0)?;
-    Ok(found(&request, &patient, patient.version))
+    Ok(found(lease, &request, &patient, patient.version))
 }
 
 pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let versions = etag::accepted_versions(request.headers());
-    let body = body::read(request, body::LIMIT).await?;
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(&FIELDS, &body)?);
     let row = worker
         .writes
@@ -71,7 +84,7 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     let row = row.ok_or(Error::PatientNotFound)?;
     check_updated(&row)?;
     let patient = Patient::from_row(&row, 1)?;
-    Ok(resource(StatusCode::OK, &patient, patient.version))
+    Ok(resource(lease, StatusCode::OK, &patient, patient.version))
 }
 
 pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {

@@ -8,24 +8,39 @@ use crate::app::Worker;
 use crate::auth::User;
 use crate::db::Sql;
 use crate::db::connection::Parameter;
-use crate::db::row::column;
+use crate::db::row::{column, is_large};
 use crate::error::{Error, Result};
+use crate::http::budget::Lease;
 use crate::http::etag;
-use crate::http::response::{empty, json};
+use crate::http::response::{empty, json_within};
 use crate::http::{Request, Response};
 use crate::json::WriteJson;
 use crate::models::rules::Value;
 
-/// A resource with its `ETag`.
-pub fn resource(status: StatusCode, value: &impl WriteJson, version: i64) -> Response {
-    let mut response = json(status, value);
+/// What the JSON of a resource comes to at most, in bytes.
+pub const LARGEST: usize = 112 << 10;
+
+/// A resource with its `ETag`. The lease is one that covers it.
+pub fn resource(
+    lease: Lease,
+    status: StatusCode,
+    value: &impl WriteJson,
+    version: i64,
+) -> Response {
+    let mut response = json_within(lease, status, value);
     response.headers_mut().insert(ETAG, etag::of(version));
     response
 }
 
 /// A resource that was just made, with its `Location`.
-pub fn created(path: &str, id: i64, value: &impl WriteJson, version: i64) -> Response {
-    let mut response = resource(StatusCode::CREATED, value, version);
+pub fn created(
+    lease: Lease,
+    path: &str,
+    id: i64,
+    value: &impl WriteJson,
+    version: i64,
+) -> Response {
+    let mut response = resource(lease, StatusCode::CREATED, value, version);
     if let Ok(location) = HeaderValue::try_from(format!("{path}/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -33,13 +48,33 @@ pub fn created(path: &str, id: i64, value: &impl WriteJson, version: i64) -> Res
 }
 
 /// A resource that was asked for: 304 if the client has this version.
-pub fn found(request: &Request, value: &impl WriteJson, version: i64) -> Response {
+pub fn found(lease: Lease, request: &Request, value: &impl WriteJson, version: i64) -> Response {
     if etag::none_match(request.headers(), version) {
         let mut response = empty(StatusCode::NOT_MODIFIED);
         response.headers_mut().insert(ETAG, etag::of(version));
         return response;
     }
-    resource(StatusCode::OK, value, version)
+    resource(lease, StatusCode::OK, value, version)
+}
+
+/// A resource that was looked up over the lane, with a lease for its answer. A large one is fetched anew
+/// by `sql`, which takes `key`. `large` is the column that tells.
+pub async fn whole(
+    worker: &Worker,
+    user: User,
+    found: Row,
+    large: usize,
+    sql: Sql,
+    key: &[Parameter<'_>],
+) -> Result<Option<(Row, Lease)>> {
+    let large = is_large(&found, large)?;
+    // A character may be escaped as six.
+    let most = if large { LARGEST } else { 6 * found.raw_size_bytes() };
+    let lease = worker.allowance(user).lease(most).await?;
+    if !large {
+        return Ok(Some((found, lease)));
+    }
+    Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
 }
 
 /// The first columns of an update: whether the user may, and the resource's id unless `If-Match`

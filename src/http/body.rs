@@ -11,6 +11,7 @@ use std::pin::Pin;
 use tokio::time::{Instant, timeout_at};
 
 use super::Request;
+use super::budget::{Allowance, Lease, SMALL};
 use crate::error::{Error, Result};
 
 /// The largest body of `/api/auth`, in bytes.
@@ -23,28 +24,47 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may pause.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a JSON body of at most `limit` bytes. Whether it is JSON is for its reader to say.
-pub async fn read(request: Request, limit: usize) -> Result<Bytes> {
+/// Reads a JSON body of at most `limit` bytes. Whether it is JSON is for its reader to say. The lease is
+/// for it and for an answer of `answer` bytes, or of what it holds itself.
+pub async fn read(
+    request: Request,
+    limit: usize,
+    allowance: &Allowance,
+    answer: usize,
+) -> Result<(Bytes, Lease)> {
     check_type(request.headers())?;
     let mut body = request.into_body();
-    if body.size_hint().lower() > limit as u64 {
+    let length = body.size_hint();
+    if length.lower() > limit as u64 {
         return Err(Error::BodyTooLarge { limit });
     }
+    let length = length.exact().and_then(|length| usize::try_from(length).ok());
+    // Before the first byte is asked for. How long a chunked body will be is not known.
+    let mut lease = allowance.lease(answer + room(length.unwrap_or(limit))).await?;
     let deadline = Instant::now() + TOTAL_TIMEOUT;
     let first = next(&mut body, deadline).await?.unwrap_or_default();
     if body.is_end_stream() && first.len() <= limit {
-        return Ok(first);
+        lease.shrink(answer + room(first.len()));
+        return Ok((first, lease));
     }
-    let mut whole = BytesMut::from(first);
+    let mut whole = BytesMut::with_capacity(length.unwrap_or(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
     loop {
         if whole.len() > limit {
             return Err(Error::BodyTooLarge { limit });
         }
-        match next(&mut body, deadline).await? {
-            Some(bytes) => whole.extend_from_slice(&bytes),
-            None => return Ok(whole.freeze()),
-        }
+        let Some(bytes) = next(&mut body, deadline).await? else { break };
+        whole.extend_from_slice(&bytes);
     }
+    lease.shrink(answer + room(whole.len()));
+    Ok((whole.freeze(), lease))
+}
+
+/// What a body of so many bytes comes to with what is read from it, which is as much again. Most bodies
+/// are small, and come to nothing that is counted.
+fn room(length: usize) -> usize {
+    if length > SMALL { 2 * length } else { 0 }
 }
 
 /// Refuses a body that is too large where none is needed and none will be read.

@@ -1,6 +1,7 @@
 //! HTTP as the handlers see it: bodies and queries read and checked, answers built.
 
 pub mod body;
+pub mod budget;
 pub mod cors;
 pub mod etag;
 pub mod problem;

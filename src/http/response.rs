@@ -10,6 +10,7 @@ use hyper::body::{Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::Response;
+use super::budget::Lease;
 use crate::error::Result;
 use crate::json::WriteJson;
 
@@ -77,6 +78,13 @@ pub fn json(status: StatusCode, value: &impl WriteJson) -> Response {
     let mut bytes = Vec::with_capacity(1024);
     value.write_json(&mut bytes);
     json_bytes(status, bytes)
+}
+
+/// The same for what may be large; the lease covers it.
+pub fn json_within(lease: Lease, status: StatusCode, value: &impl WriteJson) -> Response {
+    let mut bytes = Vec::with_capacity(1024);
+    value.write_json(&mut bytes);
+    json_bytes(status, lease.keep(bytes.into()))
 }
 
 /// An answer whose JSON is written already.

@@ -161,6 +161,7 @@ mod tests {
 
     use super::*;
     use crate::http::body;
+    use crate::http::budget::{Budget, Holder};
     use crate::http::response::{empty, json_bytes};
 
     /// A connection whose answers take as long as `x-seconds` says, and are empty, whole, or come in
@@ -174,7 +175,11 @@ mod tests {
             Ok(match request.uri().path() {
                 "/empty" => empty(StatusCode::OK),
                 "/whole" => json_bytes(StatusCode::OK, "whole"),
-                "/echo" => json_bytes(StatusCode::OK, body::read(request, 100).await.unwrap()),
+                "/echo" => {
+                    let allowance = Arc::new(Budget::default()).allowance(Holder::Anyone);
+                    let (body, _) = body::read(request, 100, &allowance, 0).await.unwrap();
+                    json_bytes(StatusCode::OK, body)
+                }
                 _ => {
                     let parts = ["par", "ts"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
                     let mut response = empty(StatusCode::OK);

@@ -21,6 +21,7 @@ mod lists;
 mod logins;
 mod logs;
 mod mappings;
+mod memory;
 mod patients;
 mod program;
 mod properties;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{config, runtime};
 use crate::harness::{Client, TestServer, random};
-use crate::lists::{LISTS, List, ids};
+use crate::lists::{LISTS, List, column, ids};
 
 /// Follows the links from the first page to the last.
 async fn pages(client: &Client, first: String) -> Vec<Vec<i64>> {
@@ -91,6 +91,54 @@ fn pages_reach_every_row_that_matches_exactly_once() {
                 prop_assert_eq!(ids(&all), matching.clone());
                 let first = format!("/api/patients?{filter}&limit={limit}");
                 check(&pages(&user, first).await, limit, &matching)?;
+            }
+            Ok(())
+        })?;
+    });
+}
+
+/// Rows of every size in any order: how many characters of which kind each has.
+fn sizes() -> impl Strategy<Value = Vec<(i32, &'static str)>> {
+    let size = prop_oneof![6 => 0..200_i32, 1 => 300..1200_i32, 1 => 4000..=5000_i32];
+    let text = prop::sample::select(vec!["a", "\"", "\u{1}", "\u{1f600}"]);
+    prop_oneof![
+        prop::collection::vec((size.clone(), text.clone()), 0..30),
+        prop::collection::vec((size, text), 90..160)
+    ]
+}
+
+#[test]
+fn pages_of_small_and_large_rows_are_the_list_byte_for_byte() {
+    let runtime = runtime();
+    let server = runtime.block_on(TestServer::start());
+    let limit = prop_oneof![1..12_usize, 20..120_usize, Just(1000)];
+    proptest!(config(24), |(sizes in sizes(), limit in limit)| {
+        runtime.block_on(async {
+            let user = server.user().await;
+            let owner = user.user_id().await;
+            let database = server.database().connect().await;
+            let texts: Vec<String> =
+                sizes.iter().map(|(size, text)| text.repeat(usize::try_from(*size).unwrap())).collect();
+            let sql = "INSERT INTO patients (created_by, name, notes, allergies, medical_history)
+                SELECT $1, 'P', text, CASE WHEN at % 2 = 0 THEN text END, text
+                FROM unnest($2::text[]) WITH ORDINALITY AS row (text, at) RETURNING id";
+            let made = database.query(sql, &[&owner, &texts]).await.unwrap();
+            let made: Vec<i64> = made.iter().map(|row| row.get(0)).collect();
+            for filter in ["", "search=P&"] {
+                let all = user.get(&format!("/api/patients?{filter}after=0")).await.expect(200);
+                prop_assert_eq!(ids(&all), made.clone());
+                let notes = column(&all, "notes");
+                prop_assert!(notes.iter().map(|note| note.as_str().unwrap()).eq(&texts));
+                let mut parts = Vec::new();
+                let mut next = Some(format!("/api/patients?{filter}limit={limit}"));
+                while let Some(target) = next {
+                    let page = user.get(&target).await.expect(200);
+                    next = page.next_page();
+                    prop_assert!(next.is_none() || ids(&page).len() == limit);
+                    parts.push(page.body.slice(1..page.body.len() - 1));
+                }
+                prop_assert_eq!(parts.len(), made.len().div_ceil(limit).max(1));
+                prop_assert!(parts.join(&b',') == all.body[1..all.body.len() - 1]);
             }
             Ok(())
         })?;

@@ -154,10 +154,13 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
             database.batch_execute(&FILL.replace("OWNER", OWNERS[1])).await.unwrap();
         }
         for (sql, values) in [
+            (Sql::PatientsFirst, "0, 101, 1"),
             (Sql::PatientsList, "0, 101, 1, NULL, NULL"),
             (Sql::PatientsSeek, "0, 1000, 1, NULL, NULL"),
+            (Sql::DoctorsFirst, "0, 101"),
             (Sql::DoctorsList, "0, 101, NULL, NULL"),
             (Sql::DoctorsSeek, "0, 1000, NULL, NULL"),
+            (Sql::MappingsFirst, "0, 101, 1, NULL, NULL"),
             (Sql::MappingsList, "0, 101, 1, NULL, NULL"),
             (Sql::MappingsSeek, "0, 1000, 1, NULL, NULL"),
             (Sql::MappingsSeekDoctors, "0, 1000, 1, 1"),
@@ -167,7 +170,8 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
             database.batch_execute("DEALLOCATE page").await.unwrap();
             // Both ids of a mapping name one row at most.
             let sorts = plan.matches("->  Sort").count() + usize::from(plan.starts_with("Sort"));
-            let single = usize::from([Sql::MappingsList, Sql::MappingsSeek].contains(&sql));
+            let both = [Sql::MappingsFirst, Sql::MappingsList, Sql::MappingsSeek];
+            let single = usize::from(both.contains(&sql));
             // A plan for these values would not look at the filters, which are not given. A filter on a
             // join would read all of a user's patients for each of his mappings.
             if sorts > single || plan.contains("Join Filter") || !plan.contains("$1") {
@@ -203,8 +207,14 @@ async fn a_page_reads_no_more_rows_than_it_shows() {
         let sql = "SELECT min(id) FROM patients WHERE created_by = 1";
         let patient: i64 = database.query_one(sql, &[]).await.unwrap().get(0);
         for (sql, filters) in [
+            (Sql::PatientsFirst, "1".to_owned()),
             (Sql::PatientsList, "1, NULL, NULL".to_owned()),
             (Sql::DoctorsList, "NULL, NULL".to_owned()),
+            (Sql::MappingsFirst, "1, NULL, NULL".to_owned()),
+            (Sql::MappingsFirst, format!("1, {patient}, NULL")),
+            (Sql::MappingsFirst, "1, NULL, 7".to_owned()),
+            (Sql::MappingsFirst, format!("1, {patient}, 7")),
+            (Sql::MappingsFirstDoctors, format!("1, {patient}")),
             (Sql::MappingsList, "1, NULL, NULL".to_owned()),
             (Sql::MappingsList, format!("1, {patient}, NULL")),
             (Sql::MappingsList, "1, NULL, 7".to_owned()),

@@ -95,16 +95,24 @@ pub fn shape(sql: Sql) -> Shape {
             let arrays = create(&patient::FIELDS).into_iter().map(array_of);
             (arrays.collect(), with_place(Patient::COLUMNS))
         }
-        Sql::PatientsGet => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
-        Sql::PatientsGetMany => (vec![T::INT8_ARRAY, T::INT8_ARRAY], with_place(Patient::COLUMNS)),
-        Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), columns(Patient::COLUMNS)),
+        Sql::PatientsGet => (vec![T::INT8, T::INT8], short(columns(Patient::COLUMNS))),
+        Sql::PatientsGetMany => {
+            let place = Column::computed("place", T::INT8);
+            let columns = [short(columns(Patient::COLUMNS)), vec![place]];
+            (vec![T::INT8_ARRAY, T::INT8_ARRAY], columns.concat())
+        }
+        Sql::PatientsGetWhole => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
+        Sql::PatientsFirst => (list(&[T::INT8]), short(columns(Patient::COLUMNS))),
+        Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), chunk(columns(Patient::COLUMNS))),
         Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
         Sql::PatientsDelete => (delete(), deleted()),
 
         Sql::DoctorsCreate => (create(&doctor::FIELDS), columns(Doctor::COLUMNS)),
-        Sql::DoctorsGet => (vec![T::INT8], columns(Doctor::COLUMNS)),
-        Sql::DoctorsList => (list(&[T::TEXT, T::TEXT]), columns(Doctor::COLUMNS)),
+        Sql::DoctorsGet => (vec![T::INT8], short(columns(Doctor::COLUMNS))),
+        Sql::DoctorsGetWhole => (vec![T::INT8], columns(Doctor::COLUMNS)),
+        Sql::DoctorsFirst => (list(&[]), short(columns(Doctor::COLUMNS))),
+        Sql::DoctorsList => (list(&[T::TEXT, T::TEXT]), chunk(columns(Doctor::COLUMNS))),
         Sql::DoctorsSeek => (list(&[T::TEXT, T::TEXT]), id()),
         Sql::DoctorsUpdate => (update(), updated(Doctor::COLUMNS)),
         Sql::DoctorsDelete => (delete(), deleted()),
@@ -114,26 +122,32 @@ pub fn shape(sql: Sql) -> Shape {
             let columns = columns(CreatedMapping::COLUMNS).into_iter().map(outer);
             (create(&mapping::FIELDS), columns.collect())
         }
-        Sql::MappingsList => {
-            // Those of the mapping itself come out of a UNION.
-            let (mapping, names) = MappingRow::COLUMNS.split_at(AssignmentRow::COLUMNS.len());
-            let mapping = columns(mapping).into_iter();
-            let mapping = mapping.map(|column| Column::computed(column.name, column.sql_type));
-            let columns = mapping.chain(columns(names));
-            (list(&[T::INT8, T::INT8, T::INT8]), columns.collect())
-        }
+        Sql::MappingsFirst => (list(&[T::INT8, T::INT8, T::INT8]), short(of_a_union())),
+        Sql::MappingsList => (list(&[T::INT8, T::INT8, T::INT8]), chunk(of_a_union())),
         Sql::MappingsSeek => {
             (list(&[T::INT8, T::INT8, T::INT8]), vec![Column::computed("id", T::INT8)])
         }
         // Outer joins too, but the code first sees that the mapping's id is not null.
+        Sql::MappingsFirstDoctors => {
+            let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
+            (list(&[T::INT8, T::INT8]), short(both.concat()))
+        }
         Sql::MappingsDoctors => {
             let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
-            (list(&[T::INT8, T::INT8]), both.concat())
+            (list(&[T::INT8, T::INT8]), chunk(both.concat()))
         }
         Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
     };
     Shape { parameters, columns }
+}
+
+/// Those of a mapping itself come out of a UNION, the names do not.
+fn of_a_union() -> Vec<Column> {
+    let (mapping, names) = MappingRow::COLUMNS.split_at(AssignmentRow::COLUMNS.len());
+    let mapping = columns(mapping).into_iter();
+    let mapping = mapping.map(|column| Column::computed(column.name, column.sql_type));
+    mapping.chain(columns(names)).collect()
 }
 
 /// The user, then the fields in their order.
@@ -172,6 +186,31 @@ fn delete() -> Vec<Type> {
 /// The columns, and the place among those that were asked for.
 fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
     [columns(columns_of), vec![Column::computed("place", Type::INT8)]].concat()
+}
+
+/// What goes over the lane: long texts only of a row that is not large.
+fn short(mut columns: Vec<Column>) -> Vec<Column> {
+    const LONG: [&str; 8] = [
+        "address",
+        "allergies",
+        "medical_history",
+        "notes",
+        "metadata",
+        "qualification",
+        "hospital",
+        "bio",
+    ];
+    for column in columns.iter_mut().filter(|column| LONG.contains(&column.name)) {
+        column.nullable = None;
+    }
+    columns.push(Column::computed("large", Type::BOOL));
+    columns
+}
+
+/// As many rows as fit.
+fn chunk(mut columns: Vec<Column>) -> Vec<Column> {
+    columns.push(Column::computed("full", Type::BOOL));
+    columns
 }
 
 fn id() -> Vec<Column> {

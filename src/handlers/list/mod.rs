@@ -1,0 +1,190 @@
+//! Lists: a page, or all rows streamed. Rows are fetched by key range in chunks that are bounded in bytes
+//! before they are fetched and while they are written, so that a slow reader pins neither memory nor a
+//! database connection.
+
+mod rest;
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+
+use bytes::BytesMut;
+use futures_util::stream::try_unfold;
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, LINK};
+use tokio_postgres::Row;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use self::rest::{Chunk, Rest};
+use crate::app::Worker;
+use crate::auth::User;
+use crate::db::connection::Parameter;
+use crate::db::row::column;
+use crate::db::{Pool, Sql};
+use crate::error::{Error, Result};
+use crate::http::Response;
+use crate::http::query::{Page, next_page};
+use crate::http::response::{Body, json_bytes};
+
+/// The longest `search`, in characters.
+pub const MAX_SEARCH: usize = 200;
+
+/// Rows of the first part. A longer list is streamed.
+const FIRST_ROWS: i64 = 100;
+/// What most rows come to, in bytes, with some room.
+const ROW_BYTES: usize = 768;
+
+/// Writes a row's JSON and tells its id; None for a row that stands for no element.
+pub type Write = fn(&Row, &mut Vec<u8>) -> Result<Option<i64>>;
+
+/// What to list. The parameters of the statements are: the id to start after, the number of rows, the
+/// keys, the filters, of which `first` takes only the ids.
+pub struct List {
+    /// The first rows for the lane. Its last column tells which are large, and not whole.
+    pub first: Sql,
+    /// As many rows as make a chunk. Its last column tells of the last of them whether it is full.
+    pub sql: Sql,
+    /// Finds the end of a page without reading it.
+    pub seek: Sql,
+    pub keys: Vec<i64>,
+    pub filters: Vec<Filter>,
+    pub write: Write,
+}
+
+/// An optional parameter of the query string, which stays in the link to the next page.
+pub enum Filter {
+    Text(&'static str, Option<String>),
+    Id(&'static str, Option<i64>),
+}
+
+/// Answers with the page, or with all rows. `missing` is the answer if not even the row that stands
+/// for an empty list is there.
+pub async fn respond(
+    worker: &Worker,
+    user: User,
+    path: &str,
+    page: Page,
+    list: List,
+    missing: Option<Error>,
+) -> Result<Response> {
+    let wanted = page.limit.unwrap_or(FIRST_ROWS).min(FIRST_ROWS);
+    let pool = if list.searches() { &worker.searches } else { &worker.lists };
+    let pool = pool.of(user.id());
+    let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
+    let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
+    let mut chunk = Chunk::first(rest.allowance.lease(estimate).await?);
+    // A search may look at many rows to find a few, and everything behind it on a lane would wait.
+    let mut whole = false;
+    if !rest.list.searches() {
+        let rows = rest.list.fetch_first(worker, page.after, wanted + 1).await?;
+        if rows.is_empty()
+            && let Some(missing) = missing
+        {
+            return Err(missing);
+        }
+        whole = rest.write_first(&rows, page.limit, &mut chunk)?;
+    }
+    if !whole {
+        rest.fetch_into(&mut chunk).await?;
+    }
+    if !rest.ended
+        && let Some(limit) = page.limit
+    {
+        rest.seek_end(page.after, limit).await?;
+    }
+
+    let next = page.limit.filter(|_| rest.more);
+    let next = next.and_then(|limit| link(path, limit, rest.end(), &rest.list.filters));
+    let mut response = json_bytes(StatusCode::OK, Vec::new());
+    *response.body_mut() = if rest.ended {
+        Body::Whole(chunk.last())
+    } else {
+        rest.first = Some(chunk);
+        Body::Parts(Box::pin(try_unfold(Some(rest), Rest::next)))
+    };
+    response.headers_mut().extend(next.map(|next| (LINK, next)));
+    Ok(response)
+}
+
+/// Where a page ends, and whether there is more behind it.
+struct PageEnd {
+    last: i64,
+    more: bool,
+}
+
+impl List {
+    /// Whether rows are looked for by what they hold. An id is found by an index.
+    fn searches(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, Filter::Text(_, Some(_))))
+    }
+
+    /// What all share a connection for: few rows, and no more of a large one than what is short.
+    async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
+        let ids = self.filters.iter().filter(|filter| matches!(filter, Filter::Id(..)));
+        worker.lane.query(self.first, &self.parameters(&after, &rows, ids)).await
+    }
+
+    /// The next rows, as many as make a chunk.
+    async fn fetch(&self, pool: &Pool, after: i64, rows: i64) -> Result<Vec<Row>> {
+        pool.query(self.sql, &self.parameters(&after, &rows, &self.filters)).await
+    }
+
+    async fn page_end(&self, pool: &Pool, after: i64, limit: i64) -> Result<PageEnd> {
+        let rows = pool.query(self.seek, &self.parameters(&after, &limit, &self.filters)).await?;
+        let last = rows.first().map_or(Ok(i64::MAX), |row| column(row, 0))?;
+        Ok(PageEnd { last, more: rows.len() > 1 })
+    }
+
+    fn parameters<'a>(
+        &'a self,
+        after: &'a i64,
+        rows: &'a i64,
+        filters: impl IntoIterator<Item = &'a Filter>,
+    ) -> Vec<Parameter<'a>> {
+        let mut parameters: Vec<Parameter<'a>> = vec![after, rows];
+        parameters.extend(self.keys.iter().map(|key| key as Parameter<'_>));
+        parameters.extend(filters.into_iter().map(|filter| filter as Parameter<'_>));
+        parameters
+    }
+}
+
+/// `Link` to the next page (RFC 8288).
+fn link(path: &str, limit: i64, after: i64, filters: &[Filter]) -> Option<HeaderValue> {
+    let others: Vec<(&str, Option<Cow<'_, str>>)> = filters.iter().map(Filter::parameter).collect();
+    let target = next_page(path, limit, after, &others);
+    HeaderValue::try_from(format!("<{target}>; rel=\"next\"")).ok()
+}
+
+impl Filter {
+    fn parameter(&self) -> (&'static str, Option<Cow<'_, str>>) {
+        match self {
+            Self::Text(name, value) => (name, value.as_deref().map(Cow::Borrowed)),
+            Self::Id(name, value) => (name, value.map(|id| Cow::Owned(id.to_string()))),
+        }
+    }
+}
+
+impl ToSql for Filter {
+    fn to_sql(
+        &self,
+        sql_type: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match self {
+            Self::Text(_, value) => value.to_sql(sql_type, out),
+            Self::Id(_, value) => value.to_sql(sql_type, out),
+        }
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        matches!(*sql_type, Type::TEXT | Type::INT8)
+    }
+
+    to_sql_checked!();
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The value may be health data.
+        f.write_str(self.parameter().0)
+    }
+}

@@ -1,0 +1,236 @@
+//! What of a list has not been sent, and the chunks that it is sent in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+
+use super::{List, PageEnd};
+use crate::db::Pool;
+use crate::db::row::{column, is_large};
+use crate::error::Result;
+use crate::http::budget::{Allowance, Lease};
+use crate::http::query::Page;
+
+/// What a chunk comes to at most, in bytes. Every row fits.
+const CHUNK_BYTES: usize = 128 << 10;
+/// What the names in a row's JSON add to the row, in bytes.
+const NAMES_BYTES: usize = 448;
+/// Rows of a chunk at most.
+const MAX_ROWS: i64 = 1000;
+/// How long a list waits for room for its next chunk, until it breaks off.
+const CHUNK_WAIT: Duration = Duration::from_secs(30);
+
+/// What of a list has not been written. Between two chunks it holds no connection and no memory.
+pub struct Rest {
+    pub list: List,
+    pub allowance: Allowance,
+    pool: Pool,
+    /// The chunk that is written already.
+    pub first: Option<Chunk>,
+    /// The last id that was written.
+    after: i64,
+    /// The last id of a page, once it is known.
+    until: i64,
+    /// Rows that may still be written: rows that are added meanwhile do not lengthen a page.
+    left: i64,
+    /// Rows of the next chunk.
+    rows: i64,
+    /// Whether an element has been written.
+    begun: bool,
+    /// Whether all has been written.
+    pub ended: bool,
+    /// Whether there is more behind the page.
+    pub more: bool,
+}
+
+/// A part of the array.
+pub struct Chunk {
+    bytes: Vec<u8>,
+    lease: Lease,
+}
+
+impl Chunk {
+    /// The beginning.
+    pub fn first(lease: Lease) -> Self {
+        Self { bytes: vec![b'['], lease }
+    }
+
+    /// Makes room for the JSON of rows, as far as it will be used.
+    fn reserve(&mut self, rows: &[Row]) {
+        let bytes: usize = rows.iter().map(|row| row.raw_size_bytes() + NAMES_BYTES).sum();
+        self.bytes.reserve_exact(bytes.min(CHUNK_BYTES.saturating_sub(self.bytes.len())));
+    }
+
+    fn into_bytes(mut self) -> Bytes {
+        // What the rows might have come to is not to be held while they are sent.
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
+            self.bytes.shrink_to_fit();
+        }
+        self.lease.keep(self.bytes.into())
+    }
+
+    /// The end.
+    pub fn last(mut self) -> Bytes {
+        self.bytes.push(b']');
+        self.into_bytes()
+    }
+}
+
+impl Rest {
+    /// All of a list or page. The first chunk has `rows` rows at most.
+    pub fn new(allowance: Allowance, pool: Pool, page: Page, rows: i64, list: List) -> Self {
+        Self {
+            list,
+            allowance,
+            pool,
+            first: None,
+            after: page.after,
+            until: i64::MAX,
+            left: page.limit.unwrap_or(i64::MAX),
+            rows,
+            begun: false,
+            ended: false,
+            more: false,
+        }
+    }
+
+    /// Writes the lane's rows. The last of them only tells whether there is one more. Tells whether none
+    /// of them has to be fetched again.
+    pub fn write_first(
+        &mut self,
+        rows: &[Row],
+        limit: Option<i64>,
+        chunk: &mut Chunk,
+    ) -> Result<bool> {
+        let wanted = usize::try_from(self.rows - 1).unwrap_or_default();
+        let shown = rows.get(..wanted).unwrap_or(rows);
+        let mut small = 0;
+        while let Some(row) = shown.get(small)
+            && !is_large(row, row.len() - 1)?
+        {
+            small += 1;
+        }
+        let written = self.write(shown.get(..small).unwrap_or(shown), chunk)?;
+        let (all, more) = (written == shown.len(), rows.len() > shown.len());
+        let is_page = limit.is_some_and(|limit| limit < self.rows);
+        if is_page {
+            self.more = more;
+            self.until = shown.last().map_or(Ok(None), |row| column(row, 0))?.unwrap_or(i64::MAX);
+        }
+        self.ended |= all && (is_page || !more);
+        Ok(all || self.ended)
+    }
+
+    /// Adds a chunk's rows to the first chunk. Where there is no room, what it holds goes before them.
+    pub async fn fetch_into(&mut self, chunk: &mut Chunk) -> Result<()> {
+        if !self.allowance.extend(&mut chunk.lease, CHUNK_BYTES) {
+            if self.begun {
+                return Ok(());
+            }
+            chunk.lease = Lease::default();
+            chunk.lease = self.allowance.lease(CHUNK_BYTES).await?;
+        }
+        self.fetch(chunk).await
+    }
+
+    /// Looks where a page ends, unless that is known.
+    pub async fn seek_end(&mut self, after: i64, limit: i64) -> Result<()> {
+        if self.until == i64::MAX {
+            let PageEnd { last, more } = self.list.page_end(&self.pool, after, limit).await?;
+            self.until = last;
+            self.more = more;
+            self.end_if_written();
+        }
+        Ok(())
+    }
+
+    /// The last id of the page.
+    pub fn end(&self) -> i64 {
+        if self.until == i64::MAX { self.after } else { self.until }
+    }
+
+    /// The next part of the body.
+    pub async fn next(rest: Option<Self>) -> Result<Option<(Bytes, Option<Self>)>> {
+        let Some(mut rest) = rest else { return Ok(None) };
+        let chunk = match rest.first.take() {
+            Some(first) => first,
+            None => rest.next_chunk().await.inspect_err(|error| {
+                let cause = error.cause().unwrap_or_default();
+                let (code, list) = (error.status_and_code().1, rest.list.sql.file());
+                tracing::error!(code, cause, list, "a list broke off");
+            })?,
+        };
+        if rest.ended {
+            return Ok(Some((chunk.last(), None)));
+        }
+        Ok(Some((chunk.into_bytes(), Some(rest))))
+    }
+
+    async fn next_chunk(&mut self) -> Result<Chunk> {
+        let lease = self.allowance.next_lease(CHUNK_WAIT, CHUNK_BYTES).await?;
+        let mut chunk = Chunk { bytes: Vec::new(), lease };
+        self.rows = self.rows.min(self.left);
+        self.fetch(&mut chunk).await?;
+        self.end_if_written();
+        Ok(chunk)
+    }
+
+    fn end_if_written(&mut self) {
+        self.ended |= self.left == 0 || self.after >= self.until;
+    }
+
+    async fn fetch(&mut self, chunk: &mut Chunk) -> Result<()> {
+        let rows = self.list.fetch(&self.pool, self.after, self.rows).await?;
+        let full = rows.last().map_or(Ok(false), |row| column(row, row.len() - 1))?;
+        let before = chunk.bytes.len();
+        let written = self.write(&rows, chunk)?;
+        let count = i64::try_from(written).unwrap_or(MAX_ROWS);
+        self.ended |= written == rows.len() && count < self.rows && !full;
+        self.rows = next_rows(count, (chunk.bytes.len() - before) / written.max(1));
+        Ok(())
+    }
+
+    /// Appends rows until one is behind the end or does not fit, and tells how many.
+    fn write(&mut self, rows: &[Row], chunk: &mut Chunk) -> Result<usize> {
+        chunk.reserve(rows);
+        for (at, row) in rows.iter().enumerate() {
+            if self.left == 0 {
+                (self.ended, self.more) = (true, true);
+                return Ok(at);
+            }
+            let start = chunk.bytes.len();
+            if start + row.raw_size_bytes() > CHUNK_BYTES {
+                return Ok(at);
+            }
+            if self.begun {
+                chunk.bytes.push(b',');
+            }
+            let id = (self.list.write)(row, &mut chunk.bytes)?.filter(|id| *id <= self.until);
+            let Some(id) = id.filter(|_| self.fits(chunk)) else {
+                self.ended |= id.is_none();
+                chunk.bytes.truncate(start);
+                return Ok(at);
+            };
+            self.begun = true;
+            self.after = id;
+            self.left -= 1;
+        }
+        Ok(rows.len())
+    }
+
+    fn fits(&self, chunk: &mut Chunk) -> bool {
+        let length = chunk.bytes.len();
+        if chunk.lease.covers(length) {
+            return true;
+        }
+        length <= CHUNK_BYTES && self.allowance.extend(&mut chunk.lease, CHUNK_BYTES)
+    }
+}
+
+/// Rows of a chunk after one of `rows` rows with `mean` bytes each. It grows slowly, so that large
+/// rows behind many small ones are not looked at in vain.
+fn next_rows(rows: i64, mean: usize) -> i64 {
+    let fitting = i64::try_from(CHUNK_BYTES / mean.max(1)).unwrap_or(MAX_ROWS);
+    fitting.clamp(1, MAX_ROWS.min(2 * rows.max(1)))
+}

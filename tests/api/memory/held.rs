@@ -1,0 +1,210 @@
+//! What the program holds, in its resident memory, and what one user's part of it does to others.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::sleep;
+
+use super::{LONG_TEXTS, add_large_patients, add_small_patients, ask, get, status};
+use crate::harness::program::{Program, Workplace, database_url};
+use crate::harness::{Client, TestDb, TestServer, until};
+use crate::lists::ids;
+
+/// What 100 connections may come to, in KiB: 32 each, and what the rest of the program takes meanwhile.
+const MARGIN: u64 = 100 * 32 + (6 << 10);
+
+struct Scene {
+    program: Program,
+    database: TestDb,
+    user: Client,
+    _workplace: Workplace,
+}
+
+/// A program that has answered some requests, and a user of it.
+async fn scene() -> Scene {
+    let (workplace, database) = (Workplace::new(), TestDb::new().await);
+    let url = database_url(&database.config());
+    let secret = "a secret of the tests, 32 bytes or more";
+    let program = workplace.serve(&[("DATABASE_URL", &url), ("JWT_SECRET", secret)]);
+    let user = program.client().registered("ada@example.com").await;
+    user.get("/api/patients").await.expect(200);
+    user.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
+    Scene { program, database, user, _workplace: workplace }
+}
+
+/// The most that it is resident within some seconds, in KiB.
+async fn peak(program: &Program) -> u64 {
+    let mut peak = 0;
+    for _ in 0..30 {
+        peak = peak.max(program.resident_kib());
+        sleep(Duration::from_millis(100)).await;
+    }
+    peak
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_are_bounded_together() {
+    let scene = scene().await;
+    let users: Vec<Client> = join_all((0..6).map(|n| {
+        let client = scene.program.client();
+        async move { client.registered(&format!("user-{n}@example.com")).await }
+    }))
+    .await;
+    for (n, user) in users.iter().enumerate() {
+        add_large_patients(&scene.database, user, 100, LONG_TEXTS[n % 2]).await;
+    }
+    let before = scene.program.resident_kib();
+    let mut sockets = Vec::new();
+    for n in 0..400 {
+        let target = ["/api/patients?limit=100", "/api/patients", "/api/patients?search=1"][n % 3];
+        let request = get(&users[n % users.len()], target);
+        sockets.push(ask(scene.program.address(), &request).await);
+    }
+    let after = peak(&scene.program).await;
+    // 12 MiB of bodies and 32 KiB a connection, and what the database's answers take on their way.
+    assert!(after < before + (12 + 13 + 20) * 1024, "{before} KiB have become {after}");
+    drop(sockets);
+    scene.program.stop();
+}
+
+#[tokio::test]
+async fn large_rows_behind_many_small_ones_come_in_small_chunks() {
+    let scene = scene().await;
+    add_small_patients(&scene.database, &scene.user, 1500).await;
+    add_large_patients(&scene.database, &scene.user, 600, LONG_TEXTS[0]).await;
+    let before = scene.program.resident_kib();
+    let mut socket = ask(scene.program.address(), &get(&scene.user, "/api/patients")).await;
+    let (mut buffer, mut length, mut peak) = (vec![0; 256 << 10], 0, 0);
+    loop {
+        let read = socket.read(&mut buffer).await.unwrap();
+        length += read;
+        peak = peak.max(scene.program.resident_kib());
+        if buffer[..read].ends_with(b"\r\n0\r\n\r\n") {
+            break;
+        }
+    }
+    assert!(length > 600 * 68_000, "{length}");
+    assert!(peak < before + (10 << 10), "{before} KiB have become {peak}");
+    scene.program.stop();
+}
+
+#[tokio::test]
+async fn a_connection_keeps_little_of_what_it_once_had() {
+    let scene = scene().await;
+    add_large_patients(&scene.database, &scene.user, 1, LONG_TEXTS[0]).await;
+    let large = ids(&scene.user.get("/api/patients").await.expect(200))[1];
+    let token = scene.user.token();
+    let body = format!(
+        "POST /api/patients HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n[{}]",
+        250 << 10,
+        " ".repeat((250 << 10) - 2)
+    );
+    let answer = get(&scene.user, &format!("/api/patients/{large}"));
+    for (what, request, expected) in [("body", body, 422), ("answer", answer, 200)] {
+        let before = scene.program.resident_kib();
+        let mut sockets = Vec::new();
+        for _ in 0..100 {
+            let mut socket = ask(scene.program.address(), &request).await;
+            assert_eq!(status(&mut socket).await, expected);
+            let mut rest = vec![0; 128 << 10];
+            // The body of the answer is the end of it.
+            let mut read = 0;
+            while !rest[..read].ends_with(b"}") {
+                read = socket.read(&mut rest).await.unwrap();
+            }
+            sockets.push(socket);
+        }
+        let after = scene.program.resident_kib();
+        assert!(after < before + MARGIN, "{what}: {before} KiB have become {after}");
+        // They are all still good.
+        for socket in &mut sockets {
+            socket.write_all(get(&scene.user, "/api/auth/me").as_bytes()).await.unwrap();
+            assert_eq!(status(socket).await, 200);
+        }
+    }
+    scene.program.stop();
+}
+
+#[tokio::test]
+async fn an_unfinished_head_keeps_little() {
+    let scene = scene().await;
+    for size in [7 << 10, 23 << 10, 100 << 10] {
+        let head = format!("GET /health/live HTTP/1.1\r\nx: {}", "y".repeat(size));
+        let before = scene.program.resident_kib();
+        let mut sockets = Vec::new();
+        for _ in 0..100 {
+            sockets.push(ask(scene.program.address(), &head).await);
+        }
+        let after = peak(&scene.program).await;
+        assert!(after < before + MARGIN, "{size} bytes: {before} KiB have become {after}");
+    }
+    // Whole heads of that size are answered, and end their connection with its buffer.
+    let long = "y".repeat(20 << 10);
+    let answer = scene.program.client().with("x-long", &long).get("/health/live").await.expect(200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    let answer = scene.program.client().with("x", &long[..6000]).get("/health/live").await;
+    assert_eq!(answer.expect(200).header("connection"), None);
+    scene.program.stop();
+}
+
+#[tokio::test]
+async fn a_user_who_does_not_read_stops_nobody_else() {
+    let server = TestServer::start().await;
+    let (ada, eve) = (server.user().await, server.user().await);
+    for user in [&ada, &eve] {
+        add_large_patients(server.database(), user, 200, LONG_TEXTS[0]).await;
+    }
+    let large = format!("/api/patients/{}", ids(&ada.get("/api/patients").await.expect(200))[0]);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(ask(server.address(), &get(&ada, "/api/patients")).await);
+    }
+    // What the system takes in the clients' place is not counted, so that it takes a while.
+    let refused = until("there is no room", async || {
+        let answer = ada.get(&large).await;
+        (answer.status != 200).then_some(answer)
+    });
+    let refused = refused.await.expect_error(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    // What is small is not counted, whoever asks for it.
+    ada.get("/api/auth/me").await.expect(200);
+    let all = ids(&eve.get("/api/patients").await.expect(200));
+    assert_eq!(all.len(), 200);
+    eve.patch(&format!("/api/patients/{}", all[0]), &json!({"age": 1})).await.expect(200);
+
+    drop(held);
+    until("there is room again", async || (ada.get(&large).await.status == 200).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_list_goes_on_when_its_client_does() {
+    let server = TestServer::start().await;
+    let user = server.user().await;
+    add_large_patients(server.database(), &user, 200, LONG_TEXTS[1]).await;
+    // Together they would like more than the user is allowed, and each is read to its end after a while.
+    let request = get(&user, "/api/patients").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(ask(server.address(), &request).await);
+    }
+    sleep(Duration::from_millis(300)).await;
+    let lengths = join_all(sockets.into_iter().map(async |mut socket| {
+        let (mut buffer, mut length, mut last) = (vec![0; 64 << 10], 0, Vec::new());
+        loop {
+            let read = socket.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                assert!(last.ends_with(b"]\r\n0\r\n\r\n"), "a list broke off");
+                return length;
+            }
+            length += read;
+            last.extend_from_slice(&buffer[..read]);
+            last.drain(..last.len().saturating_sub(16));
+        }
+    }))
+    .await;
+    assert!(lengths.iter().all(|length| *length > 200 * 90_000), "{lengths:?}");
+}
