@@ -26,6 +26,7 @@ pub struct Column {
 
 /// A match, so that a statement without a shape does not compile.
 #[allow(clippy::match_same_arms, reason = "in the order of the files")]
+#[expect(clippy::too_many_lines, reason = "one arm for each statement")]
 pub fn shape(sql: Sql) -> Shape {
     use Type as T;
     let (parameters, columns) = match sql {
