@@ -114,7 +114,7 @@ async fn answer(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
         return Ok(response);
     }
-    if route != Route::Live && !worker.app.schema_is_ready.initialized() {
+    if !matches!(route, Route::Live | Route::Index) && !worker.app.schema_is_ready.initialized() {
         return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
     }
     match route.access() {
