@@ -70,7 +70,7 @@ impl Cluster {
                 cluster.display()
             )));
         }
-        self.folder.remove_unfinished_clusters()?;
+        self.folder.remove_unfinished_clusters();
         // A name of its own, because an initdb that a crash left behind still cleans up after itself.
         let unfinished = cluster.with_extension(format!("new-{}", random_hex::<4>()?));
         self.folder.create_private(&unfinished)?;

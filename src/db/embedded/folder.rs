@@ -66,15 +66,18 @@ impl Folder {
         self.path.join("postgresql.log")
     }
 
-    /// Removes what an `initdb` that did not come to its end has left.
-    pub fn remove_unfinished_clusters(&self) -> Result<(), SetupError> {
+    /// Removes what an `initdb` that did not come to its end has left. One that a crash has left behind
+    /// may still write there: what cannot be removed now is removed at the next first start.
+    pub fn remove_unfinished_clusters(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with("cluster.new") {
-                fs::remove_dir_all(&path).map_err(|error| cannot("remove", &path, &error))?;
+            if entry.file_name().to_string_lossy().starts_with("cluster.new")
+                && let Err(error) = fs::remove_dir_all(&path)
+            {
+                let folder = path.display();
+                tracing::warn!(%folder, %error, "an unfinished cluster cannot be removed yet");
             }
         }
-        Ok(())
     }
 
     /// The last reason that the server gave for not running.
