@@ -15,7 +15,7 @@ use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::auth::turns::Turns;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{Address, Inserts, Lane, Pool, Readiness, Sql};
+use crate::db::{Address, Inserts, Lane, PatientLookups, Pool, Readiness, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::{Allowance, Budget, Holder};
 use crate::models::rules::Value;
@@ -138,8 +138,9 @@ pub struct Worker {
     /// For what is too large for the lane.
     pub lists: Pool,
     /// For short reads.
-    pub lane: Lane,
-    pub new_patients: Inserts<Value<'static>>,
+    pub lane: Arc<Lane>,
+    pub patient_lookups: PatientLookups,
+    pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
     /// What must end before the worker may.
     pub tasks: TaskTracker,
@@ -150,13 +151,18 @@ impl Worker {
         let Config { workers, pool_size, .. } = app.config;
         let parts = Parts::of(workers, pool_size);
         let pool = Pool::new(&app.database, parts.sum())?;
+        let lane = Arc::new(Lane::new(pool.clone()));
         let writes = pool.part(parts.writes);
-        let new_patients =
-            Inserts::new(writes.clone(), Sql::PatientsCreate, Sql::PatientsCreateMany);
         Ok(Self {
             app,
-            lane: Lane::new(pool.clone()),
-            new_patients,
+            patient_lookups: PatientLookups::new(Arc::clone(&lane)),
+            patient_inserts: Inserts::new(
+                writes.clone(),
+                Sql::PatientsCreate,
+                Sql::PatientsCreateMany,
+                lane.round_trip(),
+            ),
+            lane,
             writes,
             searches: pool.part(parts.searches),
             lists: pool.part(parts.lists),

@@ -16,6 +16,9 @@ MIB = 1 << 20
 POOL_SIZES = (4, 8, 16, 32)
 PGBENCH_CLIENTS = (8, 16, 32, 64)
 
+# With the database far away: these against one connection.
+FAR_CONNECTIONS = (4, 8, 16)
+
 IDLE_CONNECTIONS = 4_000
 STARTS = 5
 
@@ -93,22 +96,28 @@ class Bench:
         return max(candidates, key=lambda candidate: run(candidate, seconds).rate)
 
     def against_axum(
-        self, script: str, connections: int = 64, mapped: bool = False
+        self,
+        script: str,
+        connections: int = 64,
+        mapped: bool = False,
+        service: Program | None = None,
+        **settings: str,
     ) -> tuple[Race, str]:
-        service = self.stage.service()
+        """`settings` are the rival's, beside the size of its pool."""
+        service = service or self.stage.service()
         targets = self.stage.targets(mapped=mapped)
 
         def load(program: Program, seconds: float) -> Sample:
             return measure.wrk(program, script, connections, seconds, targets)
 
         def probe(pool_size: int, seconds: float) -> Sample:
-            peer = self.stage.axum(pool_size)
+            peer = self.stage.axum(pool_size, **settings)
             sample = load(peer, seconds)
             peer.stop()
             return sample
 
         pool_size = self.best(POOL_SIZES, probe)
-        peer = self.stage.axum(pool_size)
+        peer = self.stage.axum(pool_size, **settings)
         # Both begin warm: connections made, statements prepared.
         load(service, 1)
         load(peer, 1)
@@ -248,6 +257,43 @@ def growth_page(bench: Bench) -> list[Row]:
     return [race.row("growth-page", what, 0.9, "the first page")]
 
 
+def far(bench: Bench) -> list[Row]:
+    """The database on another machine: half a millisecond away, each way."""
+    stage = bench.stage
+    stage.fill(MAIN)
+    distance = stage.distance()
+    url = stage.far_database_url(distance, MAIN)
+    service = stage.fresh_service(MAIN, DATABASE_URL=url)
+    rows = [far_latency(bench, service, script) for script in ("get", "create")]
+    race, rival = bench.against_axum("get", service=service, DATABASE_URL=url)
+    rows.append(race.row("far-get", "far database: get, 64 connections", 5.0, rival))
+    service.stop()
+    distance.stop()
+    return rows
+
+
+def far_latency(bench: Bench, service: Program, script: str) -> Row:
+    """The worst median over several connections, to that over one."""
+    targets = bench.stage.targets()
+    runs: dict[int, list[Sample]] = {connections: [] for connections in (1, *FAR_CONNECTIONS)}
+    measure.wrk(service, script, 16, 1, targets)
+    for _ in range(bench.rounds):
+        for connections, samples in runs.items():
+            samples.append(measure.wrk(service, script, connections, bench.seconds, targets))
+    p50 = {connections: median(run.p50 for run in samples) for connections, samples in runs.items()}
+    several = " / ".join(f"{p50[connections]:,.0f}" for connections in FAR_CONNECTIONS)
+    return Row(
+        f"far-{script}-p50",
+        f"far database: {script}, p50 over {' / '.join(map(str, FAR_CONNECTIONS))} connections",
+        f"{several} µs",
+        f"{p50[1]:,.0f} µs over 1",
+        max(p50[connections] for connections in FAR_CONNECTIONS) / p50[1],
+        1.25,
+        False,
+        wrong=(sum(run.wrong for samples in runs.values() for run in samples), 0),
+    )
+
+
 def stream(bench: Bench) -> list[Row]:
     service = bench.stage.fresh_service(LONG)
     token, count = bench.stage.tokens[LONG][1], 100_000
@@ -365,6 +411,7 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = {
     "live": live,
     "create": create,
     "mixed": mixed,
+    "far": far,
     "growth-get": growth_get,
     "growth-page": growth_page,
     "stream": stream,

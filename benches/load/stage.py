@@ -34,6 +34,9 @@ SERVER_SETTINGS = [
     "listen_addresses=",
 ]
 
+# How far away the far database is, each way.
+DISTANCE_MICROSECONDS = 500
+
 
 @dataclass(frozen=True)
 class Data:
@@ -170,6 +173,9 @@ class Stage:
     def database_url(self, data: Data) -> str:
         return f"postgres:///{data.name}?host={self.sockets}&user=postgres"
 
+    def far_database_url(self, distance: Program, data: Data) -> str:
+        return f"postgres://postgres@{distance.address}/{data.name}"
+
     # Programs
 
     def start(self, command: list[str | Path], data: Data | None, **settings: str) -> Program:
@@ -210,10 +216,19 @@ class Stage:
         if data in self._services:
             self._services.pop(data).stop()
 
-    def axum(self, pool_size: int) -> Program:
-        peer = self.start([TARGET / "load/release/peer-axum"], MAIN, POOL_SIZE=str(pool_size))
+    def axum(self, pool_size: int, **settings: str) -> Program:
+        peer = TARGET / "load/release/peer-axum"
+        peer = self.start([peer], MAIN, POOL_SIZE=str(pool_size), **settings)
         peer.wait_until_it_listens()
         return peer
+
+    def distance(self) -> Program:
+        """A proxy before PostgreSQL that puts a distance between."""
+        socket = self.sockets / ".s.PGSQL.5432"
+        delay = TARGET / "load/release/delay"
+        proxy = self.start([delay, socket, str(DISTANCE_MICROSECONDS)], None)
+        proxy.wait_until_it_listens()
+        return proxy
 
     def hyper(self) -> Program:
         peer = self.start([TARGET / "load/release/peer-hyper"], None)
@@ -262,7 +277,7 @@ def build_service() -> None:
 
 
 def build_peers() -> None:
-    for peer in ("peer-axum", "peer-hyper"):
+    for peer in ("peer-axum", "peer-hyper", "delay"):
         cargo_build(LOAD / peer, TARGET / "load")
 
 

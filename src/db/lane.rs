@@ -8,14 +8,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
-use super::Sql;
 use super::connection::{Connection, Parameter};
 use super::errors::{self, Aftermath};
-use super::merge::{Asked, Merger, in_places};
 use super::pool::{CANCEL_TIMEOUT, Pool, RESPONSE_TIMEOUT};
+use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
 
 /// How long a request waits for a new connection that another is making.
@@ -27,19 +26,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many are cancelled at most.
 const MAX_CANCELS: usize = 16;
 
-/// Patients that one statement looks up at most.
-const MAX_LOOKUPS: usize = 256;
-
-/// The owner and the id that a patient is looked up by.
-type PatientKey = (i64, i64);
-
 /// Made with the manager of a worker's pool, and so with its limits.
 pub struct Lane {
     pool: Pool,
     current: Mutex<Option<Arc<Connection>>>,
     /// Held by the request that makes a new connection.
     making: tokio::sync::Mutex<()>,
-    patients: Merger<PatientKey, Option<Row>>,
+    round_trip: Arc<RoundTrip>,
 }
 
 impl Lane {
@@ -49,7 +42,7 @@ impl Lane {
             pool,
             current: Mutex::default(),
             making: tokio::sync::Mutex::default(),
-            patients: Merger::new(MAX_LOOKUPS, None),
+            round_trip: Arc::default(),
         }
     }
 
@@ -66,42 +59,23 @@ impl Lane {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let query = connection.client().query(connection.statement(sql)?, parameters);
+        let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, connection, result)
+        self.finish(sql, connection, sent, result)
     }
 
     /// The only row of a short statement, if there is one.
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
         let connection = self.connection().await?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
+        let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, &connection, result)
+        self.finish(sql, &connection, sent, result)
     }
 
-    /// A patient of a user.
-    pub async fn patient(&self, owner: i64, id: i64) -> Result<Option<Row>> {
-        let key = (owner, id);
-        match self.patients.ask(key, |keys| self.find_patients(keys)).await {
-            Asked::Answered(found) => found,
-            Asked::Impatient(_) | Asked::Lost => self.find_patient(key).await,
-        }
-    }
-
-    async fn find_patients(&self, keys: Vec<PatientKey>) -> Vec<Result<Option<Row>>> {
-        if let [key] = keys[..] {
-            return vec![self.find_patient(key).await];
-        }
-        let count = keys.len();
-        let (owners, ids): (Vec<i64>, Vec<i64>) = keys.into_iter().unzip();
-        let rows = self.query(Sql::PatientsGetMany, &[&owners, &ids]).await;
-        match rows.and_then(|rows| in_places(rows, count)) {
-            Ok(found) => found.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error); count],
-        }
-    }
-
-    async fn find_patient(&self, (owner, id): PatientKey) -> Result<Option<Row>> {
-        self.query_opt(Sql::PatientsGet, &[&owner, &id]).await
+    /// How far away the database is, by the statements that were answered here.
+    pub fn round_trip(&self) -> &Arc<RoundTrip> {
+        &self.round_trip
     }
 
     /// The connection that is used now.
@@ -117,6 +91,7 @@ impl Lane {
         let connection = Arc::new(self.pool.connect().await?);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::clone(&connection));
+        self.round_trip.forget();
         Ok(connection)
     }
 
@@ -134,6 +109,7 @@ impl Lane {
         &self,
         sql: Sql,
         connection: &Arc<Connection>,
+        sent: Instant,
         result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T> {
         let Ok(result) = result else {
@@ -141,6 +117,7 @@ impl Lane {
             let cause = format!("{}: no answer", sql.file());
             return Err(Error::DatabaseUnavailable { cause });
         };
+        self.round_trip.record(sent.elapsed());
         result.map_err(|error| {
             let (error, aftermath) = errors::map(sql, &error);
             self.pool.manager().take_note(aftermath, connection);

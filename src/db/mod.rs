@@ -2,6 +2,7 @@
 //! embedded server. Nothing here knows HTTP.
 
 pub mod address;
+pub mod batch;
 pub mod connect;
 pub mod connection;
 pub mod conninfo;
@@ -9,10 +10,11 @@ pub mod embedded;
 pub mod errors;
 pub mod insert;
 pub mod lane;
-pub mod merge;
+pub mod lookup;
 pub mod migrations;
 pub mod pool;
 pub mod readiness;
+pub mod round_trip;
 pub mod row;
 pub mod setup_error;
 pub mod share;
@@ -22,8 +24,10 @@ pub mod tls;
 pub use address::Address;
 pub use insert::Inserts;
 pub use lane::Lane;
+pub use lookup::PatientLookups;
 pub use pool::Pool;
 pub use readiness::Readiness;
+pub use round_trip::RoundTrip;
 pub use row::{FromRow, Timestamp};
 pub use setup_error::SetupError;
 pub use statements::Sql;

@@ -33,7 +33,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     } else {
         let owner = Value::Id(user.id());
         let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
-        worker.new_patients.insert(user.id(), row).await?
+        worker.patient_inserts.insert(user.id(), row).await?
     };
     let patient = Patient::from_row(&row, 0)?;
     Ok(created(lease, PATH, patient.id, &patient, patient.version))
@@ -62,7 +62,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
 
 pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.lane.patient(user.id(), id).await?;
+    let row = worker.patient_lookups.get(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     let (large, key): (_, [Parameter<'_>; 2]) = (Patient::COLUMNS.len(), [&user.id(), &id]);
     let row = whole(worker, user, row, large, Sql::PatientsGetWhole, &key).await?;

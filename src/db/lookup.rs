@@ -1,0 +1,55 @@
+//! Patients by owner and id, those that are asked for at the same moment with one statement.
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::batch::{Asked, Batcher, in_order};
+use super::{Lane, Sql};
+use crate::error::Result;
+
+/// Patients that one statement looks up at most.
+const MAX_BATCH: usize = 256;
+
+/// The owner and the id that a patient is looked up by.
+type PatientKey = (i64, i64);
+
+/// Looks patients up on a shared connection.
+pub struct PatientLookups {
+    connection: Arc<Lane>,
+    batcher: Batcher<PatientKey, Option<Row>>,
+}
+
+impl PatientLookups {
+    pub fn new(connection: Arc<Lane>) -> Self {
+        let batcher = Batcher::new(MAX_BATCH, None, Arc::clone(connection.round_trip()));
+        Self { connection, batcher }
+    }
+
+    /// A patient of a user.
+    pub async fn get(&self, owner: i64, id: i64) -> Result<Option<Row>> {
+        let key = (owner, id);
+        match self.batcher.ask(key, |keys| self.get_all(keys)).await {
+            Asked::Answered(found) => found,
+            // A read can be asked for again.
+            Asked::Impatient(_) | Asked::Lost => self.get_one(key).await,
+        }
+    }
+
+    async fn get_all(&self, keys: Vec<PatientKey>) -> Vec<Result<Option<Row>>> {
+        if let [key] = keys[..] {
+            return vec![self.get_one(key).await];
+        }
+        let count = keys.len();
+        let (owners, ids): (Vec<i64>, Vec<i64>) = keys.into_iter().unzip();
+        let rows = self.connection.query(Sql::PatientsGetMany, &[&owners, &ids]).await;
+        match rows.and_then(|rows| in_order(rows, count)) {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    async fn get_one(&self, (owner, id): PatientKey) -> Result<Option<Row>> {
+        self.connection.query_opt(Sql::PatientsGet, &[&owner, &id]).await
+    }
+}
