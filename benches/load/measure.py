@@ -52,10 +52,14 @@ def wrk(
     return Sample(rate, result["p50"], result["p99"], result["not_2xx"] + result["broken"])
 
 
-def pgbench(stage: Stage, script: str, clients: int, seconds: float, data: Data) -> Sample:
+def pgbench(
+    stage: Stage, script: str, clients: int, seconds: float, data: Data, **variables: int
+) -> Sample:
     command = [stage.bin / "pgbench", "-n", "-M", "prepared", f"-c{clients}"]
     command += [f"-j{min(CORES, clients)}", f"-T{round(seconds)}"]
-    command += [f"-Dusers={data.users}", f"-Deach={data.each}", "-f", LOAD / f"{script}.sql"]
+    variables = {"users": data.users, "each": data.each} | variables
+    command += [f"-D{name}={value}" for name, value in variables.items()]
+    command += ["-f", LOAD / f"{script}.sql"]
     done = subprocess.run(
         [*command, *stage.connection(data)],
         capture_output=True,
