@@ -1,4 +1,4 @@
-//! Every statement of the service as it runs there, short reads on a lane and everything on the pool, with
+//! Every statement of the service as it runs there, short reads on a shared connection and everything on the pool, with
 //! 1, 8 and 64 clients at once, beside `SELECT 1` on a bare connection; and rows turned into JSON.
 //!
 //! Run with `cargo bench --bench db`, or a part of it with `cargo bench --bench db -- patients/get`. It
@@ -7,8 +7,8 @@
 //! statements. Writes are durable, so that they measure the disk too.
 //!
 //! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1, 8 and 64 clients: `SELECT 1` 89, 87 and
-//! 253 us; `patients/get` on the lane 95, 104 and 756 us, on the pool 81, 179 and 1,270 us;
-//! `patients/get_many` of 32 patients on the lane 176, 905 and 8,806 us, with 8 clients 283,000 patients a
+//! 253 us; `patients/get` on the shared connection 95, 104 and 756 us, on the pool 81, 179 and 1,270 us;
+//! `patients/get_many` of 32 patients on the shared connection 176, 905 and 8,806 us, with 8 clients 283,000 patients a
 //! second where single ones are 77,000; `patients/create` 450, 1,139 and 6,492 us; `patients/create_many`
 //! of 32 patients 1,257, 5,540 and 30,859 us, with 64 clients 66,000 patients a second where single ones
 //! are 9,900. JSON of 1, 20 and 100 patients 0.8, 10.2 and 50.7 us.
@@ -16,7 +16,7 @@
 
 #[path = "db/calls.rs"]
 mod calls;
-mod stage;
+mod fixture;
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -25,13 +25,13 @@ use std::time::{Duration, Instant};
 
 use calls::{Call, Kind, call, supply};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fixture::Fixture;
 use futures_util::future::join_all;
 use healthcare_backend::db::connection::Parameter;
-use healthcare_backend::db::{FromRow, Lane, Pool, Sql};
+use healthcare_backend::db::{FromRow, Pool, SharedConnection, Sql};
 use healthcare_backend::error::Result;
 use healthcare_backend::json::WriteJson;
 use healthcare_backend::models::patient::Patient;
-use stage::Stage;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Row};
 
@@ -40,10 +40,10 @@ const CLIENTS: [u32; 3] = [1, 8, 64];
 const POOL_SIZE: usize = 32;
 
 fn main() {
-    let mut criterion = stage::criterion();
-    let stage = Stage::start();
-    let runtime = stage::runtime();
-    let database = runtime.block_on(Database::connect(&stage));
+    let mut criterion = fixture::criterion();
+    let fixture = Fixture::start();
+    let runtime = fixture::runtime();
+    let database = runtime.block_on(Database::connect(&fixture));
     bare(&mut criterion, &runtime, &database);
     for sql in Sql::ALL {
         statement(&mut criterion, &runtime, &database, *sql);
@@ -65,7 +65,7 @@ fn bare(criterion: &mut Criterion, runtime: &Runtime, database: &Database) {
 }
 
 fn statement(criterion: &mut Criterion, runtime: &Runtime, database: &Database, sql: Sql) {
-    let ways = [(Way::Lane, "lane"), (Way::Pool, "pool")];
+    let ways = [(Way::SharedConnection, "shared"), (Way::Pool, "pool")];
     let kind = call(sql, 0).kind;
     let tidied = Once::new();
     let mut group = criterion.benchmark_group(sql.file());
@@ -110,15 +110,15 @@ fn write(rows: &[Row]) -> Vec<u8> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    Lane,
+    SharedConnection,
     Pool,
 }
 
 /// What a worker has, and a connection beside it.
 struct Database<'s> {
-    stage: &'s Stage,
+    fixture: &'s Fixture,
     pool: Pool,
-    lane: Lane,
+    shared: SharedConnection,
     bare: Client,
     /// Calls made so far.
     count: Cell<i64>,
@@ -127,17 +127,17 @@ struct Database<'s> {
 }
 
 impl<'s> Database<'s> {
-    async fn connect(stage: &'s Stage) -> Self {
-        let pool = Pool::new(stage.address(), POOL_SIZE).unwrap();
-        let lane = Lane::new(pool.clone());
-        let bare = stage.address().connect().await.unwrap();
-        Self { stage, pool, lane, bare, count: Cell::default(), written: Cell::default() }
+    async fn connect(fixture: &'s Fixture) -> Self {
+        let pool = Pool::new(fixture.address(), POOL_SIZE).unwrap();
+        let shared = SharedConnection::new(pool.clone());
+        let bare = fixture.address().connect().await.unwrap();
+        Self { fixture, pool, shared, bare, count: Cell::default(), written: Cell::default() }
     }
 
     /// Before a statement: what others have written would be measured too.
     fn tidy(&self, next: Kind) {
         if self.written.replace(next == Kind::Write) {
-            self.stage.fill();
+            self.fixture.fill();
         }
     }
 
@@ -164,7 +164,7 @@ impl<'s> Database<'s> {
 
     async fn query(&self, way: Way, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
         match way {
-            Way::Lane => self.lane.query(sql, parameters).await,
+            Way::SharedConnection => self.shared.query(sql, parameters).await,
             Way::Pool => self.pool.query(sql, parameters).await,
         }
     }
@@ -196,7 +196,7 @@ impl<'s> Database<'s> {
     /// The first patients of one user, as many as make a chunk.
     async fn patients(&self) -> Vec<Row> {
         let (owner, none) = (1_i64, None::<&str>);
-        let parameters: [Parameter<'_>; 5] = [&0_i64, &stage::EACH, &owner, &none, &none];
+        let parameters: [Parameter<'_>; 5] = [&0_i64, &fixture::EACH, &owner, &none, &none];
         self.pool.query(Sql::PatientsList, &parameters).await.unwrap()
     }
 }

@@ -13,26 +13,26 @@
 
 #[path = "http/client.rs"]
 mod client;
+mod fixture;
 #[path = "http/servers.rs"]
 mod servers;
-mod stage;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use client::Client;
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fixture::{EACH, Fixture, PATIENT, PATIENTS, session_id};
 use futures_util::future::join_all;
 use healthcare_backend::app::App;
 use servers::Server;
-use stage::{EACH, PATIENT, PATIENTS, Stage, session_id};
 
 const CONNECTIONS: [u32; 2] = [1, 64];
 
 fn main() {
-    let mut criterion = stage::criterion();
-    let stage = Stage::start();
-    let app = servers::app(&stage);
+    let mut criterion = fixture::criterion();
+    let fixture = Fixture::start();
+    let app = servers::app(&fixture);
     let requests = Requests::new(&app);
     let (floor, hyper, service) = (Server::floor(), Server::hyper(), Server::service(app));
     for (name, server, requests) in [
@@ -49,7 +49,7 @@ fn main() {
 }
 
 fn measure(criterion: &mut Criterion, name: &str, address: SocketAddr, requests: &[String]) {
-    let runtime = stage::runtime();
+    let runtime = fixture::runtime();
     let mut group = criterion.benchmark_group(name);
     for connections in CONNECTIONS {
         group.throughput(Throughput::Elements(connections.into()));

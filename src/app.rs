@@ -7,15 +7,15 @@ use hyper::header::HeaderValue;
 use tokio::sync::{Semaphore, SetOnce};
 use tokio_util::task::TaskTracker;
 
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
+use crate::auth::login_locks::LoginLocks;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
-use crate::auth::turns::Turns;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{Address, Inserts, Lane, PatientLookups, Pool, Readiness, Sql};
+use crate::db::{ConnectOptions, Inserts, PatientLookups, Pool, Readiness, SharedConnection, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::{Allowance, Budget, Holder};
 use crate::models::rules::Value;
@@ -37,7 +37,7 @@ pub struct App {
     pub refresh_keys: RefreshKeys,
     pub ended_sessions: EndedSessions,
     pub passwords: Passwords,
-    pub login_turns: Turns,
+    pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
     /// What is held for clients.
@@ -47,7 +47,7 @@ pub struct App {
     pub config: Config,
     /// Set once the database has the schema that the statements are made for.
     pub schema_is_ready: SetOnce<()>,
-    database: Address,
+    database: ConnectOptions,
     stopping: AtomicBool,
 }
 
@@ -55,14 +55,14 @@ impl App {
     /// Until [`use_database`](Self::use_database) nothing is asked of the database, and what needs it is
     /// unavailable. `secret` signs tokens; it and the database may be others than those that the settings name,
     /// which leave both to the embedded database.
-    pub fn new(config: Config, database: Address, secret: &Secret) -> Result<Self> {
+    pub fn new(config: Config, database: ConnectOptions, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),
             ended_sessions: EndedSessions::new(MAX_TOKEN_TTL),
             passwords: Passwords::start(config.bcrypt_cost)?,
-            login_turns: Turns::default(),
+            login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
             budget: Arc::default(),
@@ -135,10 +135,10 @@ pub struct Worker {
     pub writes: Pool,
     /// For what may look at many rows to find a few.
     pub searches: Pool,
-    /// For what is too large for the lane.
+    /// For what is too large for the shared connection.
     pub lists: Pool,
     /// For short reads.
-    pub lane: Arc<Lane>,
+    pub shared: Arc<SharedConnection>,
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
@@ -151,18 +151,18 @@ impl Worker {
         let Config { workers, pool_size, .. } = app.config;
         let parts = Parts::of(workers, pool_size);
         let pool = Pool::new(&app.database, parts.sum())?;
-        let lane = Arc::new(Lane::new(pool.clone()));
+        let shared = Arc::new(SharedConnection::new(pool.clone()));
         let writes = pool.part(parts.writes);
         Ok(Self {
             app,
-            patient_lookups: PatientLookups::new(Arc::clone(&lane)),
+            patient_lookups: PatientLookups::new(Arc::clone(&shared)),
             patient_inserts: Inserts::new(
                 writes.clone(),
                 Sql::PatientsCreate,
                 Sql::PatientsCreateMany,
-                lane.round_trip(),
+                shared.round_trip(),
             ),
-            lane,
+            shared,
             writes,
             searches: pool.part(parts.searches),
             lists: pool.part(parts.lists),
@@ -173,7 +173,7 @@ impl Worker {
     }
 
     /// What may be held for a user.
-    pub fn allowance(&self, user: User) -> Allowance {
+    pub fn allowance(&self, user: AuthUser) -> Allowance {
         self.app.budget.allowance(Holder::User(user.id()))
     }
 
@@ -225,7 +225,7 @@ mod tests {
             let Parts { writes, lists, searches, accounts } = parts;
             assert!([writes, lists, searches, accounts].iter().all(|part| *part > 0), "{size}");
         }
-        // Two workers with 16 connections and a lane each, and what runs beside the requests.
+        // Two workers with 16 connections and a shared connection each, and what runs beside the requests.
         assert_eq!(connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
     }
 }

@@ -25,7 +25,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::client_address::TrustedProxies;
 use crate::auth::throttle::Throttle;
-use crate::db::Address;
+use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
 use crate::secret::Secret;
 
@@ -137,7 +137,7 @@ pub struct Config {
 #[derive(Clone)]
 pub enum Database {
     /// One that runs already.
-    Url(Box<Address>),
+    Url(Box<ConnectOptions>),
     /// One of our own.
     Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
 }

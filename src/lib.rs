@@ -13,7 +13,7 @@
 //!   turned into an answer, its line in the log.
 //! - [`routes`] is the URL space. A path becomes a [`Route`](routes::Route), which knows its name,
 //!   its methods and who may use it.
-//! - [`auth`] tells who is asking. Only a verified token makes a [`User`](auth::User), and every
+//! - [`auth`] tells who is asking. Only a verified token makes a [`AuthUser`](auth::AuthUser), and every
 //!   handler of something private takes one.
 //! - [`handlers`] has one file a resource. Its [`mod`](handlers) is the table of contents: which
 //!   function answers which route and method. A handler reads the request, asks the database and
@@ -22,7 +22,7 @@
 //!   budget of what is held for clients.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
 //!   and what is right for each.
-//! - [`db`] is PostgreSQL: the lane for short reads and the pool for the rest, in parts; the statements
+//! - [`db`] is PostgreSQL: the shared connection for short reads and the pool for the rest, in parts; the statements
 //!   under `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use healthcare_backend::app::{App, connections};
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
-use healthcare_backend::db::{Address, Sql, migrations};
+use healthcare_backend::db::{ConnectOptions, Sql, migrations};
 use healthcare_backend::log;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
@@ -223,7 +223,7 @@ async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), F
 
 /// A database that can be connected to.
 enum Connected {
-    Url(Box<Address>),
+    Url(Box<ConnectOptions>),
     Embedded(Box<Embedded>),
 }
 
@@ -252,7 +252,7 @@ impl Connected {
         }
     }
 
-    fn address(&self) -> &Address {
+    fn address(&self) -> &ConnectOptions {
         match self {
             Self::Url(address) => address,
             Self::Embedded(embedded) => embedded.address(),

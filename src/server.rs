@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Worker};
 use crate::auth::session;
-use crate::db::Lane;
+use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
 
@@ -49,10 +49,10 @@ pub async fn serve(
         .collect::<Result<Vec<_>>>()?;
     let pool = app.background_pool()?;
     // Nobody else uses it, so that the watch knows when it is a new one.
-    let lane = Lane::new(pool.clone());
+    let shared = SharedConnection::new(pool.clone());
     let background = async {
         app.schema_is_ready.wait().await;
-        let watching = session::watch(&app.ended_sessions, &lane);
+        let watching = session::watch(&app.ended_sessions, &shared);
         let sweeping = session::sweep(&app.ended_sessions, &pool);
         let (never, ..) = tokio::join!(app.readiness.watch(), watching, sweeping);
         never
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::db::Address;
+    use crate::db::ConnectOptions;
     use crate::secret::Secret;
 
     #[tokio::test]
@@ -233,7 +233,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::from_variables(variables).unwrap();
         // Nothing that is asked for here needs a database.
-        let database = Address::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
+        let database = ConnectOptions::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
         let app = App::new(config, database, &Secret::new(secret).unwrap()).unwrap();
         app.use_database();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,12 +14,12 @@ use hyper::{Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::{App, Worker};
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
 use crate::http::response::{Body, empty};
-use crate::http::{Request, Response, problem, strict};
+use crate::http::{Request, Response, head, problem};
 use crate::routes::{Access, Route};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,29 +33,32 @@ const UNANSWERED: u16 = 499;
 /// Answers a request. hyper drops this when the connection breaks: a read ends there, but a request
 /// that may write has a task of its own and runs to its end. That a client sends no more is no sign
 /// that it has gone, so that the request of one that left runs to its end too.
-pub async fn call(
+pub async fn serve(
     worker: Arc<Worker>,
     peer: IpAddr,
     request: Request,
 ) -> Result<Response, Infallible> {
-    let cross_origin = worker.app.config.cors_origins.look(&request);
+    let cross_origin = worker.app.config.cors_origins.inspect(&request);
     let id = worker.app.request_ids.next(own_id(request.headers()));
-    let record = Record::begin(id, request.method());
+    let entry = AccessLogEntry::begin(id, request.method());
     let mut response = if request.method().is_safe() {
-        respond(&worker, peer, record, request).await
+        run_and_log(&worker, peer, entry, request).await
     } else {
-        let id = record.id.clone();
+        let id = entry.id.clone();
         let shared = Arc::clone(&worker);
-        let task = worker.tasks.spawn(async move { respond(&shared, peer, record, request).await });
+        let task =
+            worker.tasks.spawn(async move { run_and_log(&shared, peer, entry, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) => marked(problem::response(&Error::internal("a task ended"), &id), id),
+            Ok(Err(_)) => {
+                with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
+            }
             // The task goes on, and leaves its own line in the log.
-            Err(_) => marked(problem::response(&too_slow(), &id), id),
+            Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
         }
     };
     if let Some(cross_origin) = cross_origin {
-        cross_origin.mark(&mut response);
+        cross_origin.apply(&mut response);
     }
     if worker.app.is_stopping() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -64,22 +67,27 @@ pub async fn call(
 }
 
 /// Runs a request to its answer and its line in the log.
-async fn respond(worker: &Worker, peer: IpAddr, mut record: Record, request: Request) -> Response {
+async fn run_and_log(
+    worker: &Worker,
+    peer: IpAddr,
+    mut entry: AccessLogEntry,
+    request: Request,
+) -> Response {
     let safe = request.method().is_safe();
-    let deadline = record.started + ANSWER_TIMEOUT;
+    let deadline = entry.started + ANSWER_TIMEOUT;
     // In a box, because hyper copies the whole future, and keeps room for it as long as the connection.
-    let answer = Box::pin(answer(worker, peer, &mut record, request));
+    let answer = Box::pin(dispatch(worker, peer, &mut entry, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
     // A write is not cut off; its caller stops waiting for it.
     let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(error))) => record.bounded_problem(worker, &error),
-        Ok(Err(_)) => record.problem(&Error::internal("the handler panicked")),
-        Err(_) => record.problem(&too_slow()),
+        Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
+        Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
+        Err(_) => entry.problem(&too_slow()),
     };
-    let id = record.end(response.status());
-    marked(response, id)
+    let id = entry.end(response.status());
+    with_common_headers(response, id)
 }
 
 fn too_slow() -> Error {
@@ -87,7 +95,7 @@ fn too_slow() -> Error {
 }
 
 /// Adds what every answer carries.
-fn marked(mut response: Response, id: HeaderValue) -> Response {
+fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -97,15 +105,15 @@ fn marked(mut response: Response, id: HeaderValue) -> Response {
 
 /// From the head of a request to its handler. Which of several mistakes is answered depends on the
 /// order here: the head as such, the path, the method, the token.
-async fn answer(
+async fn dispatch(
     worker: &Worker,
     peer: IpAddr,
-    record: &mut Record,
+    entry: &mut AccessLogEntry,
     request: Request,
 ) -> Result<Response> {
-    strict::check(&request)?;
+    head::check(&request)?;
     let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
-    record.route = route.label();
+    entry.route = route.label();
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow() });
     }
@@ -122,10 +130,15 @@ async fn answer(
         Access::User => {
             let App { keys, ended_sessions, .. } = &*worker.app;
             let headers = request.headers();
-            let user =
-                User::authenticate(keys, &worker.tokens, ended_sessions, &worker.lane, headers)
-                    .await?;
-            record.user = Some(user.id());
+            let user = AuthUser::authenticate(
+                keys,
+                &worker.tokens,
+                ended_sessions,
+                &worker.shared,
+                headers,
+            )
+            .await?;
+            entry.user = Some(user.id());
             handlers::private(worker, route, user, peer, request).await
         }
     }
@@ -143,7 +156,7 @@ fn text(id: &HeaderValue) -> &str {
 }
 
 /// The one line that a request leaves in the log. It names the route, never the path or the query.
-struct Record {
+struct AccessLogEntry {
     id: HeaderValue,
     method: &'static str,
     route: &'static str,
@@ -152,7 +165,7 @@ struct Record {
     ended: bool,
 }
 
-impl Record {
+impl AccessLogEntry {
     fn begin(id: HeaderValue, method: &Method) -> Self {
         let started = Instant::now();
         Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
@@ -198,7 +211,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         if !self.ended {
             self.log(UNANSWERED);

@@ -1,4 +1,4 @@
-//! How the service calls each of its statements, with values that meet the rows of the stage.
+//! How the service calls each of its statements, with values that meet the rows of the fixture.
 
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
@@ -8,7 +8,7 @@ use healthcare_backend::models::{doctor, patient};
 use serde_json::json;
 use tokio_postgres::types::{Json, ToSql};
 
-use crate::stage::{ACCOUNTS, DOCTORS, EACH, PATIENT, PATIENTS, session_id};
+use crate::fixture::{ACCOUNTS, DOCTORS, EACH, PATIENT, PATIENTS, session_id};
 
 const DOCTOR: &[u8] = br#"{"name":"Gregory House","specialization":"Nephrology",
     "email":"house@example.com","phone":"+1 555 0101","years_of_experience":20,
@@ -37,7 +37,7 @@ pub struct Call {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The service runs it on a lane.
+    /// The service runs it on a shared connection.
     ShortRead,
     /// What changes nothing, at least here.
     Read,
@@ -61,7 +61,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
     let bio = json!({"bio": format!("Has seen {number} patients.")});
     let (text, id, versions) = (None::<&str>, None::<i64>, None::<Vec<i64>>);
     match sql {
-        Sql::ServerState => lane(1, parameters![]),
+        Sql::ServerState => shared(1, parameters![]),
 
         Sql::UsersCreate => {
             let email = format!("new{number}@example.com");
@@ -71,7 +71,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
             let email = format!("added{number}@example.com");
             write(parameters!["Grace Hopper", email, HASH, "user"])
         }
-        Sql::UsersGet => lane(1, parameters![account]),
+        Sql::UsersGet => shared(1, parameters![account]),
         Sql::UsersLogin => pool(1, parameters![email]),
         Sql::UsersSetRole => write(parameters![email, "user"]),
         Sql::UsersPassword => pool(1, parameters![account]),
@@ -81,7 +81,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsCreate => write(parameters![account, HASH, IDLE, LASTING, new_session()]),
         Sql::SessionsRefresh => write(parameters![session_id(number), SUPPLIED_TO, 0, GRACE, IDLE]),
         Sql::SessionsEnd => write(parameters![session_id(number), SUPPLIED_TO]),
-        Sql::SessionsIsLive => lane(1, parameters![session_id(account), account]),
+        Sql::SessionsIsLive => shared(1, parameters![session_id(account), account]),
         // These find nothing, as they mostly do.
         Sql::SessionsEndOthers => pool(0, parameters![account, session_id(account)]),
         Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
@@ -102,35 +102,35 @@ pub fn call(sql: Sql, number: i64) -> Call {
             let parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
             Call { parameters, rows: MERGED, kind: Kind::Write }
         }
-        Sql::PatientsGet => lane(1, parameters![owner, patient]),
+        Sql::PatientsGet => shared(1, parameters![owner, patient]),
         Sql::PatientsGetMany => {
             let patients: Vec<i64> =
                 (1..).take(MERGED).map(|step| (number + step) % PATIENTS + 1).collect();
             let owners: Vec<i64> = patients.iter().map(|id| (id - 1) / EACH + 1).collect();
-            lane(patients.len(), parameters![owners, patients])
+            shared(patients.len(), parameters![owners, patients])
         }
         Sql::PatientsGetWhole => pool(1, parameters![owner, patient]),
-        Sql::PatientsFirst => lane(51, parameters![0_i64, PAGE, owner]),
+        Sql::PatientsFirst => shared(51, parameters![0_i64, PAGE, owner]),
         Sql::PatientsList => pool(51, parameters![0_i64, PAGE, owner, text, text]),
         Sql::PatientsSeek => pool(1, parameters![0_i64, EACH, owner, text, text]),
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
-        Sql::DoctorsGet => lane(1, parameters![doctor]),
+        Sql::DoctorsGet => shared(1, parameters![doctor]),
         Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
-        Sql::DoctorsFirst => lane(51, parameters![0_i64, PAGE]),
+        Sql::DoctorsFirst => shared(51, parameters![0_i64, PAGE]),
         Sql::DoctorsList => pool(51, parameters![0_i64, PAGE, text, text]),
         Sql::DoctorsSeek => pool(1, parameters![0_i64, DOCTORS, text, text]),
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
-        Sql::MappingsFirst => lane(51, parameters![0_i64, PAGE, owner, id, id]),
+        Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsSeek => pool(2, parameters![0_i64, 2 * EACH, owner, id, id]),
         Sql::MappingsSeekDoctors => pool(2, parameters![0_i64, 2_i64, owner, patient]),
-        Sql::MappingsFirstDoctors => lane(3, parameters![0_i64, PAGE, owner, patient]),
+        Sql::MappingsFirstDoctors => shared(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
     }
@@ -140,7 +140,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
 pub fn supply(sql: Sql) -> Option<&'static str> {
     Some(match sql {
         Sql::SessionsRefresh | Sql::SessionsEnd => {
-            // The number of a session is its row's id, which the sessions of the stage have had too.
+            // The number of a session is its row's id, which the sessions of the fixture have had too.
             "WITH new AS (
                  SELECT nextval(pg_get_serial_sequence('sessions', 'id')) AS id
                  FROM generate_series(1, $1::bigint)
@@ -181,7 +181,7 @@ fn new_session() -> SessionId {
     SessionId::random().unwrap()
 }
 
-fn lane(rows: usize, parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
+fn shared(rows: usize, parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
     Call { parameters, rows, kind: Kind::ShortRead }
 }
 

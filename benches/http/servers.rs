@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use crate::stage::{self, Stage};
+use crate::fixture::{self, Fixture};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -85,7 +85,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let (started, address) = oneshot::channel();
         let thread = thread::spawn(move || {
-            stage::runtime().block_on(async {
+            fixture::runtime().block_on(async {
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 started.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, stopped).await;
@@ -104,10 +104,10 @@ impl Drop for Server {
 }
 
 /// What the service runs on, with its default settings but for the one worker.
-pub fn app(stage: &Stage) -> Arc<App> {
+pub fn app(fixture: &Fixture) -> Arc<App> {
     let config = Config::from_variables([("WORKERS".to_owned(), "1".to_owned())]).unwrap();
     let secret = Secret::new("s".repeat(32)).unwrap();
-    let app = App::new(config, stage.address().clone(), &secret).unwrap();
+    let app = App::new(config, fixture.address().clone(), &secret).unwrap();
     app.use_database();
     Arc::new(app)
 }

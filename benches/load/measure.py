@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from stage import LOAD, Data, Program, Stage
+from fixture import LOAD, Data, Program, Fixture
 
 # wrk and pgbench have as many threads as there are cores, but a client never has more than one.
 CORES = os.cpu_count() or 1
@@ -53,15 +53,15 @@ def wrk(
 
 
 def pgbench(
-    stage: Stage, script: str, clients: int, seconds: float, data: Data, **variables: int
+    fixture: Fixture, script: str, clients: int, seconds: float, data: Data, **variables: int
 ) -> Sample:
-    command = [stage.bin / "pgbench", "-n", "-M", "prepared", f"-c{clients}"]
+    command = [fixture.bin / "pgbench", "-n", "-M", "prepared", f"-c{clients}"]
     command += [f"-j{min(CORES, clients)}", f"-T{round(seconds)}"]
     variables = {"users": data.users, "each": data.each} | variables
     command += [f"-D{name}={value}" for name, value in variables.items()]
     command += ["-f", LOAD / f"{script}.sql"]
     done = subprocess.run(
-        [*command, *stage.connection(data)],
+        [*command, *fixture.connection(data)],
         capture_output=True,
         text=True,
         timeout=seconds + 60,

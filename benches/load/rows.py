@@ -9,7 +9,7 @@ from statistics import median
 
 import measure
 from measure import Connection, Sample, forget_peak, resident
-from stage import LARGE, LONG, MAIN, SMALL, Data, Program, Stage
+from fixture import LARGE, LONG, MAIN, SMALL, Data, Program, Fixture
 
 MIB = 1 << 20
 
@@ -80,9 +80,9 @@ def rate(runs: list[Sample]) -> float:
 
 @dataclass
 class Bench:
-    """Measures on a stage: `rounds` times for `seconds` each."""
+    """Measures on a fixture: `rounds` times for `seconds` each."""
 
-    stage: Stage
+    fixture: Fixture
     rounds: int
     seconds: float
 
@@ -109,20 +109,20 @@ class Bench:
         **settings: str,
     ) -> tuple[Race, str]:
         """`settings` are the rival's, beside the size of its pool."""
-        service = service or self.stage.service()
-        targets = self.stage.targets(mapped=mapped)
+        service = service or self.fixture.service()
+        targets = self.fixture.targets(mapped=mapped)
 
         def load(program: Program, seconds: float) -> Sample:
             return measure.wrk(program, script, connections, seconds, targets)
 
         def probe(pool_size: int, seconds: float) -> Sample:
-            peer = self.stage.axum(pool_size, **settings)
+            peer = self.fixture.axum(pool_size, **settings)
             sample = load(peer, seconds)
             peer.stop()
             return sample
 
         pool_size = self.best(POOL_SIZES, probe)
-        peer = self.stage.axum(pool_size, **settings)
+        peer = self.fixture.axum(pool_size, **settings)
         # Both begin warm: connections made, statements prepared.
         load(service, 1)
         load(peer, 1)
@@ -131,11 +131,11 @@ class Bench:
         return race, f"axum, pool of {pool_size}"
 
     def against_pgbench(self, script: str, connections: int) -> tuple[Race, str]:
-        service = self.stage.service()
-        targets = self.stage.targets()
+        service = self.fixture.service()
+        targets = self.fixture.targets()
 
         def pgbench(clients: int, seconds: float) -> Sample:
-            return measure.pgbench(self.stage, script, clients, seconds, MAIN)
+            return measure.pgbench(self.fixture, script, clients, seconds, MAIN)
 
         clients = self.best(PGBENCH_CLIENTS, pgbench)
         measure.wrk(service, script, connections, 1, targets)
@@ -170,13 +170,13 @@ def get_pgbench(bench: Bench) -> list[Row]:
 
 
 def get_single(bench: Bench) -> list[Row]:
-    service = bench.stage.service()
-    targets = bench.stage.targets()
+    service = bench.fixture.service()
+    targets = bench.fixture.targets()
     live: list[Sample] = []
 
     def parts() -> Sample:
         live.append(measure.wrk(service, "report", 1, bench.seconds))
-        return measure.pgbench(bench.stage, "get", 1, bench.seconds, MAIN)
+        return measure.pgbench(bench.fixture, "get", 1, bench.seconds, MAIN)
 
     race = bench.race(lambda: measure.wrk(service, "get", 1, bench.seconds, targets), parts)
     p50, floor, database = (
@@ -219,7 +219,7 @@ def mixed(bench: Bench) -> list[Row]:
 
 
 def live(bench: Bench) -> list[Row]:
-    service, peer = bench.stage.service(), bench.stage.hyper()
+    service, peer = bench.fixture.service(), bench.fixture.hyper()
     race = bench.race(
         lambda: measure.wrk(service, "report", 64, bench.seconds),
         lambda: measure.wrk(peer, "report", 64, bench.seconds),
@@ -232,12 +232,12 @@ def live(bench: Bench) -> list[Row]:
 
 def growth_get(bench: Bench) -> list[Row]:
     """What a hundred times the rows cost the service, against what they cost PostgreSQL alone."""
-    stage = bench.stage
-    large, small = stage.service(LARGE), stage.service(SMALL)
-    many, few = stage.targets(LARGE), stage.targets(SMALL)
+    fixture = bench.fixture
+    large, small = fixture.service(LARGE), fixture.service(SMALL)
+    many, few = fixture.targets(LARGE), fixture.targets(SMALL)
 
     def database(data: Data, each: int) -> Sample:
-        return measure.pgbench(stage, "growth", 2, bench.seconds, data, few=each)
+        return measure.pgbench(fixture, "growth", 2, bench.seconds, data, few=each)
 
     measure.wrk(large, "get", 64, 1, many)
     measure.wrk(small, "get", 64, 1, few)
@@ -249,8 +249,8 @@ def growth_get(bench: Bench) -> list[Row]:
     alone = bench.race(
         lambda: database(LARGE, WRK_PATIENTS // LARGE.users), lambda: database(SMALL, SMALL.each)
     )
-    stage.stop_service(LARGE)
-    stage.stop_service(SMALL)
+    fixture.stop_service(LARGE)
+    fixture.stop_service(SMALL)
     ours, theirs = (rate(race.ours) / rate(race.rival) for race in (service, alone))
     return [
         Row(
@@ -267,28 +267,28 @@ def growth_get(bench: Bench) -> list[Row]:
 
 
 def growth_page(bench: Bench) -> list[Row]:
-    stage = bench.stage
-    service = stage.service(LONG)
-    token = stage.tokens[LONG][0]
+    fixture = bench.fixture
+    service = fixture.service(LONG)
+    token = fixture.tokens[LONG][0]
     # A range of 50 patients has one page.
-    deep = stage.targets_file([(token, 900_001, 900_050)])
-    first = stage.targets_file([(token, 1, 50)])
+    deep = fixture.targets_file([(token, 900_001, 900_050)])
+    first = fixture.targets_file([(token, 1, 50)])
     race = bench.race(
         lambda: measure.wrk(service, "page", 64, bench.seconds, deep),
         lambda: measure.wrk(service, "page", 64, bench.seconds, first),
     )
-    stage.stop_service(LONG)
+    fixture.stop_service(LONG)
     what = "growth: a page after 900,000 rows of one user"
     return [race.row("growth-page", what, 0.9, "the first page")]
 
 
 def far(bench: Bench) -> list[Row]:
     """The database on another machine: half a millisecond away, each way."""
-    stage = bench.stage
-    stage.fill(MAIN)
-    distance = stage.distance()
-    url = stage.far_database_url(distance, MAIN)
-    service = stage.fresh_service(MAIN, DATABASE_URL=url)
+    fixture = bench.fixture
+    fixture.fill(MAIN)
+    distance = fixture.distance()
+    url = fixture.far_database_url(distance, MAIN)
+    service = fixture.fresh_service(MAIN, DATABASE_URL=url)
     rows = [far_latency(bench, service, script) for script in ("get", "create")]
     race, rival = bench.against_axum("get", service=service, DATABASE_URL=url)
     rows.append(race.row("far-get", "far database: get, 64 connections", 5.0, rival))
@@ -299,7 +299,7 @@ def far(bench: Bench) -> list[Row]:
 
 def far_latency(bench: Bench, service: Program, script: str) -> Row:
     """The worst median over several connections, to that over one."""
-    targets = bench.stage.targets()
+    targets = bench.fixture.targets()
     runs: dict[int, list[Sample]] = {connections: [] for connections in (1, *FAR_CONNECTIONS)}
     measure.wrk(service, script, 16, 1, targets)
     for _ in range(bench.rounds):
@@ -320,8 +320,8 @@ def far_latency(bench: Bench, service: Program, script: str) -> Row:
 
 
 def stream(bench: Bench) -> list[Row]:
-    service = bench.stage.fresh_service(LONG)
-    token, count = bench.stage.tokens[LONG][1], 100_000
+    service = bench.fixture.fresh_service(LONG)
+    token, count = bench.fixture.tokens[LONG][1], 100_000
     connection = Connection(service.address)
     wrong = int(connection.get("/api/patients?limit=1", token) != 200)
     connection.close()
@@ -354,7 +354,7 @@ def stream(bench: Bench) -> list[Row]:
 
 
 def memory(bench: Bench) -> list[Row]:
-    service = bench.stage.fresh_service(MAIN)
+    service = bench.fixture.fresh_service(MAIN)
     time.sleep(2)
     idle = resident(service.pid)
     connections: list[Connection] = []
@@ -364,7 +364,7 @@ def memory(bench: Bench) -> list[Row]:
         connections.append(Connection(service.address))
 
     def ask() -> int:
-        token, number = bench.stage.tokens[MAIN][0], len(connections) % MAIN.each + 1
+        token, number = bench.fixture.tokens[MAIN][0], len(connections) % MAIN.each + 1
         return int(connections[-1].get(f"/api/patients/{number}", token) != 200)
 
     # What the first request makes once is not the price of a connection.
@@ -408,14 +408,14 @@ def memory(bench: Bench) -> list[Row]:
 
 
 def start(bench: Bench) -> list[Row]:
-    stage = bench.stage
-    stage.fill(MAIN)
+    fixture = bench.fixture
+    fixture.fill(MAIN)
 
     def once() -> float:
         port = measure.free_port()
         programs: list[Program] = []
         seconds = measure.seconds_to_first_200(
-            lambda: programs.append(stage.start([stage.program], MAIN, PORT=str(port))), port
+            lambda: programs.append(fixture.start([fixture.program], MAIN, PORT=str(port))), port
         )
         programs[0].stop()
         return seconds

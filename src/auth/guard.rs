@@ -1,4 +1,4 @@
-//! The door: a request's `Authorization` header becomes a [`User`], or the request ends here.
+//! The door: a request's `Authorization` header becomes a [`AuthUser`], or the request ends here.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use super::cache::TokenCache;
 use super::session::{EndedSessions, Standing};
 use super::token::{Keys, Verified};
 use crate::db::connection::Parameter;
-use crate::db::{Lane, Sql};
+use crate::db::{SharedConnection, Sql};
 use crate::error::{Error, Result};
 
 /// Somebody whose token was verified and whose session has not ended. Nothing else can make one, so
-/// that a handler that takes a `User` cannot be reached without a token.
+/// that a handler that takes a `AuthUser` cannot be reached without a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User {
+pub struct AuthUser {
     verified: Verified,
 }
 
-impl User {
+impl AuthUser {
     /// Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case). The
     /// database is only asked when this instance cannot know whether the session is there and has not
     /// ended: when it is first used here, and every few seconds.
@@ -27,7 +27,7 @@ impl User {
         keys: &Keys,
         cache: &TokenCache,
         ended: &EndedSessions,
-        lane: &Lane,
+        shared: &SharedConnection,
         headers: &HeaderMap,
     ) -> Result<Self> {
         let value = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
@@ -46,7 +46,7 @@ impl User {
                 let Verified { user_id, session_id, .. } = &verified;
                 let parameters: [Parameter<'_>; 2] = [session_id, user_id];
                 // In a box, because it is rare, and would make every request's future larger.
-                let found = Box::pin(lane.query_opt(Sql::SessionsIsLive, &parameters));
+                let found = Box::pin(shared.query_opt(Sql::SessionsIsLive, &parameters));
                 let found = found.await?.is_some();
                 if found {
                     ended.found(*session_id, *user_id, asked);

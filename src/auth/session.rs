@@ -19,7 +19,7 @@ use super::SessionId;
 use super::throttle::{REGISTRATION_WINDOW_SECONDS, WINDOW_SECONDS};
 use crate::db::connection::Connection;
 use crate::db::row::column;
-use crate::db::{Lane, Pool, Sql};
+use crate::db::{Pool, SharedConnection, Sql};
 use crate::error::{Error, Result};
 
 /// How often the database is asked.
@@ -116,9 +116,9 @@ impl EndedSessions {
     }
 
     /// Asks the database what has ended since it gave the `last` answer.
-    async fn ask(&self, lane: &Lane, last: Option<&Answer>) -> Result<Answer> {
+    async fn ask(&self, shared: &SharedConnection, last: Option<&Answer>) -> Result<Answer> {
         let asked = Instant::now();
-        let answer = Answer::begin(lane).await?;
+        let answer = Answer::begin(shared).await?;
         let since = match last {
             // The earlier, should the server's clock have been put back.
             Some(last) if last.is_by_the_same_server(&answer) => {
@@ -129,7 +129,7 @@ impl EndedSessions {
                 answer.moment - self.keep
             }
         };
-        let rows = lane.query_on(&answer.connection, Sql::SessionsEnded, &[&since]).await?;
+        let rows = shared.query_on(&answer.connection, Sql::SessionsEnded, &[&since]).await?;
         let ids: Vec<SessionId> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         self.end(ids);
         if asked.elapsed() > SLOW_ANSWER {
@@ -169,9 +169,9 @@ struct Answer {
 }
 
 impl Answer {
-    async fn begin(lane: &Lane) -> Result<Self> {
-        let connection = lane.connection().await?;
-        let rows = lane.query_on(&connection, Sql::ServerState, &[]).await?;
+    async fn begin(shared: &SharedConnection) -> Result<Self> {
+        let connection = shared.connection().await?;
+        let rows = shared.query_on(&connection, Sql::ServerState, &[]).await?;
         let row = rows.first().ok_or_else(|| Error::internal("the server's state has no row"))?;
         Ok(Self { server: column(row, 0)?, moment: column(row, 1)?, connection })
     }
@@ -181,14 +181,14 @@ impl Answer {
     }
 }
 
-/// Keeps the set up to date for as long as it is polled. Nobody else may use the lane.
-pub async fn watch(ended: &EndedSessions, lane: &Lane) -> Infallible {
+/// Keeps the set up to date for as long as it is polled. Nobody else may use the shared connection.
+pub async fn watch(ended: &EndedSessions, shared: &SharedConnection) -> Infallible {
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Answer> = None;
     loop {
         ticks.tick().await;
-        match ended.ask(lane, last.as_ref()).await {
+        match ended.ask(shared, last.as_ref()).await {
             Ok(answer) => last = Some(answer),
             Err(error) => {
                 let cause = error.cause().unwrap_or_default();

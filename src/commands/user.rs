@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 
 use healthcare_backend::auth::password;
 use healthcare_backend::db::migrations::connect;
-use healthcare_backend::db::{Address, Sql};
+use healthcare_backend::db::{ConnectOptions, Sql};
 use healthcare_backend::models::input::read_new;
 use healthcare_backend::models::user::REGISTER_FIELDS;
 use serde_json::json;
@@ -88,7 +88,11 @@ fn read_password() -> Result<String, Failure> {
 }
 
 /// Stores an account, whose hash has this cost.
-pub async fn add(database: &Address, account: &Account, bcrypt_cost: u32) -> Result<(), Failure> {
+pub async fn add(
+    database: &ConnectOptions,
+    account: &Account,
+    bcrypt_cost: u32,
+) -> Result<(), Failure> {
     let hash = password::hash(&account.password, bcrypt_cost)
         .map_err(|error| error.cause().unwrap_or("the password cannot be hashed").to_owned())?;
     let client = connect(database).await?;

@@ -10,12 +10,12 @@ use tracing::level_filters::LevelFilter;
 
 use super::{ConfigError, Registration, wrong};
 use crate::auth::client_address::TrustedProxies;
-use crate::db::Address;
+use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
 use crate::secret::Secret;
 
-pub fn database_url(url: &str, roots: Option<&str>) -> Result<Address, ConfigError> {
-    Address::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))
+pub fn database_url(url: &str, roots: Option<&str>) -> Result<ConnectOptions, ConfigError> {
+    ConnectOptions::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))
         .or_else(|error| wrong(format!("DATABASE_URL {error}")))
 }
 

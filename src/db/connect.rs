@@ -13,7 +13,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::error::DbError;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
-use super::Address;
+use super::ConnectOptions;
 
 /// What one address may take until it has let us in, unless `connect_timeout` says otherwise.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ impl ConnectError {
 /// A connection, and the task that it lives in.
 pub type Connected = (Client, JoinHandle<()>);
 
-impl Address {
+impl ConnectOptions {
     /// A connection for the start or a command; its task ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         self.connect_within(START_ROOM, lookup).await.map(|(client, _)| client)
@@ -203,7 +203,8 @@ mod tests {
             ("127.0.0.1,127.0.0.1", "connect_timeout=7", 14, 14),
         ] {
             let text = format!("host={hosts} port={port} user=u {options}");
-            let address = Address::parse(&text, None).map_err(|error| error.to_string()).unwrap();
+            let address =
+                ConnectOptions::parse(&text, None).map_err(|error| error.to_string()).unwrap();
             let started = Instant::now();
             assert!(address.connect_soon().await.is_err());
             assert_eq!(started.elapsed().as_secs(), soon, "{text}");
@@ -217,7 +218,7 @@ mod tests {
     async fn each_address_of_a_name_is_tried_under_that_name() {
         let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = mute.local_addr().unwrap().port();
-        let address = Address::parse(&format!("host=a,none,b port={port} user=u"), None);
+        let address = ConnectOptions::parse(&format!("host=a,none,b port={port} user=u"), None);
         let address = address.map_err(|error| error.to_string()).unwrap();
         let lookup = |name: String| {
             std::future::ready(match &*name {

@@ -1,5 +1,5 @@
 //! Connections that carry their prepared statements, and the manager that makes them and tells which
-//! are still good, for the pool and the lanes alike.
+//! are still good, for the pool and the shared connections alike.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use tokio_postgres::{CancelToken, Config, Statement};
 
 use super::connect::ConnectError;
 use super::errors::Aftermath;
-use super::{Address, Sql};
+use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
 /// How long preparing a new connection's statements may take.
@@ -33,7 +33,7 @@ pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
 /// Makes connections and tells which are still good.
 pub struct Manager {
-    address: Address,
+    address: ConnectOptions,
     /// Rises when all connections made so far must be replaced.
     generation: AtomicU64,
     replaced: Mutex<Option<Instant>>,
@@ -80,7 +80,7 @@ impl managed::Manager for Manager {
 }
 
 impl Manager {
-    pub fn new(address: &Address) -> Self {
+    pub fn new(address: &ConnectOptions) -> Self {
         Self {
             address: bounded(address),
             generation: AtomicU64::new(0),
@@ -137,7 +137,7 @@ impl Connection {
 
 /// Adds the limits without which a silent server would be waited for forever, where the settings have
 /// none.
-pub fn bounded(address: &Address) -> Address {
+pub fn bounded(address: &ConnectOptions) -> ConnectOptions {
     let mut address = address.clone();
     address.hosts.iter_mut().for_each(bound);
     address

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::batch::{Asked, Batcher, in_order};
-use super::{Lane, Sql};
+use super::{SharedConnection, Sql};
 use crate::error::Result;
 
 /// Patients that one statement looks up at most.
@@ -16,12 +16,12 @@ type PatientKey = (i64, i64);
 
 /// Looks patients up on a shared connection.
 pub struct PatientLookups {
-    connection: Arc<Lane>,
+    connection: Arc<SharedConnection>,
     batcher: Batcher<PatientKey, Option<Row>>,
 }
 
 impl PatientLookups {
-    pub fn new(connection: Arc<Lane>) -> Self {
+    pub fn new(connection: Arc<SharedConnection>) -> Self {
         let batcher = Batcher::new(MAX_BATCH, None, Arc::clone(connection.round_trip()));
         Self { connection, batcher }
     }

@@ -9,7 +9,7 @@ use refinery::Migration;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use super::Address;
+use super::ConnectOptions;
 use super::connection::bounded;
 use super::setup_error::{Obstacle, SetupError};
 
@@ -52,13 +52,13 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Safe to run from any number of instances at once. Tries for ten minutes to get the locks it needs.
 ///
 /// `connections` is how many this process will use at most.
-pub async fn run(address: &Address, connections: usize) -> Result<(), SetupError> {
+pub async fn run(address: &ConnectOptions, connections: usize) -> Result<(), SetupError> {
     prepare(address, connections, true).await
 }
 
 /// As [`run`]; without `migrate` it changes nothing, and a schema that is not up to date is an error.
 pub async fn prepare(
-    address: &Address,
+    address: &ConnectOptions,
     connections: usize,
     migrate: bool,
 ) -> Result<(), SetupError> {
@@ -72,7 +72,7 @@ pub async fn prepare(
 /// As [`prepare`], but waits as long as it takes for a database that cannot be reached, takes no changes,
 /// or is locked.
 pub async fn prepare_patiently(
-    address: &Address,
+    address: &ConnectOptions,
     connections: usize,
     migrate: bool,
 ) -> Result<(), SetupError> {
@@ -100,7 +100,11 @@ async fn attempts(
     }
 }
 
-async fn attempt(address: &Address, connections: usize, migrate: bool) -> Result<(), SetupError> {
+async fn attempt(
+    address: &ConnectOptions,
+    connections: usize,
+    migrate: bool,
+) -> Result<(), SetupError> {
     let mut client = connect(address).await?;
     let looking = timeout(LOOK_TIMEOUT, look(&client, connections));
     let pending = looking.await.unwrap_or_else(|_| Err(silent()))?;
@@ -129,7 +133,7 @@ fn silent() -> SetupError {
 }
 
 /// A connection of its own, beside the pool; it ends when the client is dropped.
-pub async fn connect(address: &Address) -> Result<Client, SetupError> {
+pub async fn connect(address: &ConnectOptions) -> Result<Client, SetupError> {
     bounded(address).connect().await.map_err(|error| SetupError::unreachable(&error))
 }
 

@@ -1,15 +1,14 @@
-//! PostgreSQL: the pool and the lanes, the statements, the mapping of rows and errors, migrations, and the
+//! PostgreSQL: the pool and the shared connections, the statements, the mapping of rows and errors, migrations, and the
 //! embedded server. Nothing here knows HTTP.
 
-pub mod address;
 pub mod batch;
 pub mod connect;
+pub mod connect_options;
 pub mod connection;
 pub mod conninfo;
 pub mod embedded;
 pub mod errors;
 pub mod insert;
-pub mod lane;
 pub mod lookup;
 pub mod migrations;
 pub mod pool;
@@ -18,16 +17,17 @@ pub mod round_trip;
 pub mod row;
 pub mod setup_error;
 pub mod share;
+pub mod shared_connection;
 pub mod statements;
 pub mod tls;
 
-pub use address::Address;
+pub use connect_options::ConnectOptions;
 pub use insert::Inserts;
-pub use lane::Lane;
 pub use lookup::PatientLookups;
 pub use pool::Pool;
 pub use readiness::Readiness;
 pub use round_trip::RoundTrip;
 pub use row::{FromRow, Timestamp};
 pub use setup_error::SetupError;
+pub use shared_connection::SharedConnection;
 pub use statements::Sql;

@@ -13,7 +13,7 @@ use super::connect::ConnectError;
 use super::connection::{Connection, Manager, Parameter};
 use super::errors::{self, Aftermath};
 use super::share::{Place, Share, WAIT_TIMEOUT};
-use super::{Address, Sql};
+use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
 /// When a server that does not even give up is no longer waited for.
@@ -32,7 +32,7 @@ pub struct Pool {
 impl Pool {
     /// Connections are made when they are first needed. Making one, and looking whether one is good,
     /// have their limits in the manager.
-    pub fn new(address: &Address, size: usize) -> Result<Self> {
+    pub fn new(address: &ConnectOptions, size: usize) -> Result<Self> {
         let inner = managed::Pool::builder(Manager::new(address))
             .max_size(size)
             .wait_timeout(Some(WAIT_TIMEOUT))

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
-use super::Address;
+use super::ConnectOptions;
 use super::connect::ConnectError;
 use super::connection::bounded;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ const QUESTION: &str =
 
 /// What the database has answered last.
 pub struct Readiness {
-    address: Address,
+    address: ConnectOptions,
     latest: watch::Sender<Option<Answer>>,
 }
 
@@ -36,7 +36,7 @@ struct Answer {
 
 impl Readiness {
     /// Knows nothing before it [watches](Self::watch).
-    pub fn new(address: &Address) -> Self {
+    pub fn new(address: &ConnectOptions) -> Self {
         Self { address: bounded(address), latest: watch::Sender::new(None) }
     }
 

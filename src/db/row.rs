@@ -56,7 +56,7 @@ column_values! {
     &str => Text,
     jiff::civil::Date => Date,
     Timestamp => Timestamptz,
-    Json<'_> => Json,
+    RawJson<'_> => Json,
 }
 
 impl<T: ColumnValue> ColumnValue for Option<T> {
@@ -141,15 +141,15 @@ impl<'r> FromSql<'r> for Timestamp {
 
 /// A `json` column's text, byte for byte. PostgreSQL has seen to it that it is JSON.
 #[derive(Debug, Clone, Copy)]
-pub struct Json<'r>(&'r str);
+pub struct RawJson<'r>(&'r str);
 
-impl WriteJson for Json<'_> {
+impl WriteJson for RawJson<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.0.as_bytes());
     }
 }
 
-impl<'r> FromSql<'r> for Json<'r> {
+impl<'r> FromSql<'r> for RawJson<'r> {
     fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         Ok(Self(std::str::from_utf8(raw)?))
     }

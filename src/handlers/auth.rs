@@ -10,7 +10,7 @@ use crate::auth::client_address::Source;
 use crate::auth::password::{MAX_WAIT, Verdict};
 use crate::auth::refresh::Generation;
 use crate::auth::token::{Signed, unix_seconds};
-use crate::auth::{SessionId, User};
+use crate::auth::{AuthUser, SessionId};
 use crate::config::{Config, Registration};
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -69,7 +69,7 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let App { passwords, login_turns, config, .. } = &*worker.app;
+    let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
@@ -78,7 +78,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let deadline = Instant::now() + MAX_WAIT;
     // Who waits for a turn takes no place from the others.
-    let _turn = login_turns.wait(email, &client.address, deadline).await?;
+    let _turn = login_locks.wait(email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
     config.throttle.check(&worker.accounts, email, &client).await?;
     for _ in 0..COMPARISONS {
@@ -150,7 +150,7 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     }
 }
 
-pub async fn logout(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     body::ignore(&request, body::AUTH_LIMIT)?;
     worker
@@ -162,9 +162,9 @@ pub async fn logout(worker: &Worker, user: User, request: Request) -> Result<Res
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub async fn me(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn me(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.lane.query_opt(Sql::UsersGet, &[&user.id()]).await?;
+    let row = worker.shared.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is ours, but its user is not in this database.
     let row = row.ok_or(Error::InvalidToken)?;
     Ok(json(StatusCode::OK, &user::User::from_row(&row, 0)?))
@@ -173,19 +173,19 @@ pub async fn me(worker: &Worker, user: User, request: Request) -> Result<Respons
 /// A wrong current password counts as a failed login: a stolen token must not help to guess it.
 pub async fn change_password(
     worker: &Worker,
-    user: User,
+    user: AuthUser,
     peer: IpAddr,
     request: Request,
 ) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let App { passwords, login_turns, config, .. } = &*worker.app;
+    let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) = body::read(request, body::AUTH_LIMIT, &worker.allowance(user), 0).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
     let (id, session_id) = (user.id(), user.session_id());
     let (email, _) = stored_password(worker, id).await?;
     let deadline = Instant::now() + MAX_WAIT;
-    let _turn = login_turns.wait(&email, &client.address, deadline).await?;
+    let _turn = login_locks.wait(&email, &client.address, deadline).await?;
     let place = passwords.reserve(deadline)?;
     config.throttle.check(&worker.accounts, &email, &client).await?;
     for _ in 0..COMPARISONS {

@@ -8,7 +8,7 @@ use super::resource::{
     LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
 };
 use crate::app::Worker;
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::query::Query;
@@ -20,7 +20,7 @@ use crate::models::input::{read_new, read_patch};
 
 const PATH: &str = "/api/doctors";
 
-pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
@@ -29,7 +29,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     Ok(created(lease, PATH, doctor.id, &doctor, doctor.version))
 }
 
-pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let search = query.text("search", 0, list::MAX_SEARCH);
@@ -53,9 +53,9 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
     list::respond(worker, user, PATH, page, list, None).await
 }
 
-pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+pub async fn get(worker: &Worker, user: AuthUser, id: i64, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
-    let row = worker.lane.query_opt(Sql::DoctorsGet, &[&id]).await?;
+    let row = worker.shared.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     let large = Doctor::COLUMNS.len();
     let row = whole(worker, user, row, large, Sql::DoctorsGetWhole, &[&id]).await?;
@@ -64,7 +64,12 @@ pub async fn get(worker: &Worker, user: User, id: i64, request: Request) -> Resu
     Ok(found(lease, &request, &doctor, doctor.version))
 }
 
-pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+pub async fn update(
+    worker: &Worker,
+    user: AuthUser,
+    id: i64,
+    request: Request,
+) -> Result<Response> {
     Query::none(request.uri().query())?;
     let versions = etag::accepted_versions(request.headers());
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
@@ -80,7 +85,12 @@ pub async fn update(worker: &Worker, user: User, id: i64, request: Request) -> R
     Ok(resource(lease, StatusCode::OK, &doctor, doctor.version))
 }
 
-pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+pub async fn delete(
+    worker: &Worker,
+    user: AuthUser,
+    id: i64,
+    request: Request,
+) -> Result<Response> {
     Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());

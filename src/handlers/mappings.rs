@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use super::list::{self, Filter, List};
 use super::resource::insert;
 use crate::app::Worker;
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
 
 const PATH: &str = "/api/mappings";
 
-pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
@@ -27,7 +27,7 @@ pub async fn create(worker: &Worker, user: User, request: Request) -> Result<Res
     Ok(json_within(lease, StatusCode::CREATED, &Mapping::from_row(&row)?))
 }
 
-pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Response> {
+pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
     let patient = query.id("patient_id");
@@ -51,7 +51,7 @@ pub async fn list(worker: &Worker, user: User, request: Request) -> Result<Respo
 /// The doctors of one patient.
 pub async fn doctors(
     worker: &Worker,
-    user: User,
+    user: AuthUser,
     patient_id: i64,
     request: Request,
 ) -> Result<Response> {
@@ -77,7 +77,12 @@ pub async fn doctors(
     list::respond(worker, user, &path, page, list, Some(Error::PatientNotFound)).await
 }
 
-pub async fn delete(worker: &Worker, user: User, id: i64, request: Request) -> Result<Response> {
+pub async fn delete(
+    worker: &Worker,
+    user: AuthUser,
+    id: i64,
+    request: Request,
+) -> Result<Response> {
     Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let row =

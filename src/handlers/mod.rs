@@ -17,7 +17,7 @@ use std::pin::Pin;
 use hyper::Method;
 
 use crate::app::Worker;
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::http::{Request, Response};
 use crate::routes::Route;
@@ -45,7 +45,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
 pub fn private(
     worker: &Worker,
     route: Route,
-    user: User,
+    user: AuthUser,
     peer: IpAddr,
     request: Request,
 ) -> HandlerFuture<'_> {

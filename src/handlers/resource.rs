@@ -5,7 +5,7 @@ use hyper::header::{ETAG, HeaderValue, LOCATION};
 use tokio_postgres::Row;
 
 use crate::app::Worker;
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::db::Sql;
 use crate::db::connection::Parameter;
 use crate::db::row::{column, is_large};
@@ -57,11 +57,11 @@ pub fn found(lease: Lease, request: &Request, value: &impl WriteJson, version: i
     resource(lease, StatusCode::OK, value, version)
 }
 
-/// A resource that was looked up over the lane, with a lease for its answer. A large one is fetched anew
+/// A resource that was looked up over the shared connection, with a lease for its answer. A large one is fetched anew
 /// by `sql`, which takes `key`. `large` is the column that tells.
 pub async fn whole(
     worker: &Worker,
-    user: User,
+    user: AuthUser,
     found: Row,
     large: usize,
     sql: Sql,
@@ -96,7 +96,12 @@ pub fn check_deleted(row: &Row) -> Result<()> {
 }
 
 /// Runs an INSERT whose parameters are the user and then the fields in their order.
-pub async fn insert(worker: &Worker, sql: Sql, user: User, values: &[Value<'_>]) -> Result<Row> {
+pub async fn insert(
+    worker: &Worker,
+    sql: Sql,
+    user: AuthUser,
+    values: &[Value<'_>],
+) -> Result<Row> {
     let owner = user.id();
     let mut parameters: Vec<Parameter<'_>> = Vec::with_capacity(1 + values.len());
     parameters.push(&owner);

@@ -54,7 +54,7 @@ fn origin_value(origin: &str) -> Option<HeaderValue> {
 
 impl Origins {
     /// None where no origins are listed.
-    pub fn look(&self, request: &Request) -> Option<CrossOrigin> {
+    pub fn inspect(&self, request: &Request) -> Option<CrossOrigin> {
         if self.0.is_empty() {
             return None;
         }
@@ -69,7 +69,7 @@ impl Origins {
 impl CrossOrigin {
     /// Tells the browser who may read the answer. Tokens are in a header of the page's own, so that
     /// credentials are never allowed.
-    pub fn mark(self, response: &mut Response) {
+    pub fn apply(self, response: &mut Response) {
         let allow = response.headers().get(ALLOW).cloned();
         let headers = response.headers_mut();
         headers.append(VARY, HeaderValue::from_static("origin"));

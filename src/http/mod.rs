@@ -4,10 +4,10 @@ pub mod body;
 pub mod budget;
 pub mod cors;
 pub mod etag;
+pub mod head;
 pub mod problem;
 pub mod query;
 pub mod response;
-pub mod strict;
 
 pub type Request = hyper::Request<hyper::body::Incoming>;
 pub type Response = hyper::Response<response::Body>;

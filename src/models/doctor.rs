@@ -3,7 +3,7 @@
 use super::input::{Field, optional, required};
 use super::rules::Rule;
 use crate::db::Timestamp;
-use crate::db::row::{Json, row};
+use crate::db::row::{RawJson, row};
 
 /// The longest specialization, in characters.
 pub const MAX_SPECIALIZATION: usize = 100;
@@ -22,7 +22,7 @@ row! {
         hospital: Option<&'r str>,
         address: Option<&'r str>,
         bio: Option<&'r str>,
-        metadata: Json<'r>,
+        metadata: RawJson<'r>,
         created_by: i64,
         version: i64,
         created_at: Timestamp,

@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::aliases;
-use super::json::{self, Members};
+use super::members::{self, Members};
 use super::nearest::UnknownNames;
 use super::rules::{Rule, Value};
 use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
@@ -106,7 +106,7 @@ fn unlike<'f>(
         let original = fields.iter().zip(values).find(|(field, _)| field.name == other);
         let Some((_, Value::Text(original))) = original else { return None };
         let same = match value {
-            Value::Json(raw) => json::text(raw).is_some_and(|text| text == *original),
+            Value::Json(raw) => members::text(raw).is_some_and(|text| text == *original),
             _ => false,
         };
         (!same).then(|| FieldError::new(*name, format!("must equal {other}")))

@@ -4,8 +4,8 @@
 pub mod aliases;
 pub mod doctor;
 pub mod input;
-pub mod json;
 pub mod mapping;
+pub mod members;
 pub mod nearest;
 pub mod patient;
 pub mod rules;

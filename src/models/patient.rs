@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use super::input::{Field, optional, required};
 use super::rules::Rule;
 use crate::db::Timestamp;
-use crate::db::row::{Json, row};
+use crate::db::row::{RawJson, row};
 
 row! {
     /// A row of `patients`, and its JSON.
@@ -24,7 +24,7 @@ row! {
         notes: Option<&'r str>,
         emergency_contact_name: Option<&'r str>,
         emergency_contact_phone: Option<&'r str>,
-        metadata: Json<'r>,
+        metadata: RawJson<'r>,
         created_by: i64,
         version: i64,
         created_at: Timestamp,

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use super::json::{self, Flaw};
+use super::members::{self, Flaw};
 use crate::id::parse_id;
 
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
@@ -154,7 +154,7 @@ fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
     if !raw.get().starts_with('"') {
         return Err("must be a string".into());
     }
-    json::text(raw).ok_or_else(|| "must be Unicode text".into())
+    members::text(raw).ok_or_else(|| "must be Unicode text".into())
 }
 
 fn length_within(text: &str, min: usize, max: usize) -> Result<bool, Cow<'static, str>> {
@@ -180,7 +180,7 @@ fn integer(raw: &RawValue, min: i32, max: i32) -> Checked<'_> {
 }
 
 fn id(raw: &RawValue) -> Checked<'_> {
-    let digits = json::text(raw).unwrap_or(Cow::Borrowed(raw.get()));
+    let digits = members::text(raw).unwrap_or(Cow::Borrowed(raw.get()));
     parse_id(&digits).map(Value::Id).ok_or_else(|| "must be an id: a positive whole number".into())
 }
 
@@ -191,7 +191,7 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
     if raw.get().len() > MAX_METADATA {
         return Err("must have at most 8192 bytes of text".into());
     }
-    match json::flaw(raw) {
+    match members::flaw(raw) {
         None => Ok(Value::Json(Cow::Borrowed(raw))),
         Some(Flaw::Nul) => Err("must not contain U+0000".into()),
         Some(Flaw::LoneSurrogate) => Err("must be Unicode text".into()),

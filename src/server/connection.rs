@@ -66,7 +66,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let large_heads = Arc::clone(&worker.app.large_heads);
-    let answer = move |request| service::call(Arc::clone(&worker), peer, request);
+    let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
     converse(stream, answer, large_heads, stop).await;
 }
 

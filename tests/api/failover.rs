@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use healthcare_backend::db::{Address, migrations};
+use healthcare_backend::db::{ConnectOptions, migrations};
 use serde_json::json;
 use tokio_postgres::{Config, NoTls};
 
 use crate::harness::{Client, Cluster, Lock, Proxy, TestDb, TestServer, until};
 
-/// One worker, so that each connection of the pool and the lane is there once.
+/// One worker, so that each connection of the pool and the shared connection is there once.
 const SMALL: [(&str, &str); 2] = [("WORKERS", "1"), ("POOL_SIZE", "4")];
 
 /// A cluster whose database `postgres` has the schema.
 async fn primary() -> Cluster {
     let cluster = Cluster::start(&[], &[]);
-    let address = Address::plain(cluster.config("postgres", "postgres"));
+    let address = ConnectOptions::plain(cluster.config("postgres", "postgres"));
     migrations::run(&address, 1).await.unwrap();
     cluster
 }
@@ -223,7 +223,7 @@ async fn a_server_that_became_read_only_is_not_flooded_with_connections() {
         }
     };
     join_all((0..4).map(|_| write())).await;
-    // Each second all may be replaced: four of the pool, and the lane.
+    // Each second all may be replaced: four of the pool, and the shared connection.
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 2;
     let made = proxy.accepted() - before;
     assert!(made <= 5 * seconds, "{made} connections in {seconds} s");

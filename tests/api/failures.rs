@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use healthcare_backend::db::{Address, Pool, Sql};
+use healthcare_backend::db::{ConnectOptions, Pool, Sql};
 use healthcare_backend::error::Error;
 use serde_json::json;
 use tokio::io::copy_bidirectional;
@@ -85,7 +85,7 @@ async fn reads_whose_clients_left_give_their_connections_back() {
     leave(&server, sockets).await;
     lock.release().await;
 
-    // Nothing of the forty stays in front of these, neither in the pool nor on the lane.
+    // Nothing of the forty stays in front of these, neither in the pool nor on the shared connection.
     for target in ["/api/patients?search=Grace", "/api/patients"] {
         for _ in 0..20 {
             assert_eq!(ada.get(target).await.expect(200).json()[0]["name"], "Grace");
@@ -97,7 +97,11 @@ async fn reads_whose_clients_left_give_their_connections_back() {
                WHERE datname = current_database() AND application_name = 'healthcare-backend'
                    AND query NOT LIKE '%sessions%' AND query NOT LIKE '%login_failures%'
                    AND query NOT LIKE '%registrations%'";
-    assert_eq!(client.query(sql, &[]).await.unwrap().len(), 2, "one of the pool and the lane");
+    assert_eq!(
+        client.query(sql, &[]).await.unwrap().len(),
+        2,
+        "one of the pool and the shared connection"
+    );
 }
 
 #[tokio::test]
@@ -315,7 +319,7 @@ async fn a_statement_that_we_have_used_wrongly_is_our_mistake_and_not_the_databa
         INSERT INTO doctors (created_by, name, specialization)
         SELECT id, 'House', 'Nephrology' FROM users, generate_series(1, 2)";
     database.connect().await.batch_execute(doctors).await.unwrap();
-    let pool = Pool::new(&Address::plain(database.config()), 1).unwrap();
+    let pool = Pool::new(&ConnectOptions::plain(database.config()), 1).unwrap();
     let none: Option<String> = None;
     for (mistake, failed) in [
         ("a parameter too few", pool.query(Sql::UsersGet, &[]).await.map(drop)),
@@ -351,7 +355,7 @@ async fn a_connection_that_breaks_under_a_statement_makes_the_database_unavailab
         let mut server = UnixStream::connect(socket).await.unwrap();
         copy_bidirectional(&mut client, &mut server).await
     });
-    let pool = Pool::new(&Address::plain(config), 1).unwrap();
+    let pool = Pool::new(&ConnectOptions::plain(config), 1).unwrap();
     let lock = Lock::table(database.connect().await).await;
     let asking = tokio::spawn(async move { pool.query(Sql::PatientsGet, &[&1_i64, &1_i64]).await });
     lock.awaited_by(1).await;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
-use healthcare_backend::db::Address;
+use healthcare_backend::db::ConnectOptions;
 use serde_json::json;
 use tokio_postgres::{Client as Database, NoTls};
 
@@ -92,7 +92,7 @@ async fn a_host_is_passed_over_that_cannot_be_written_to() {
         // Time enough for the first, however busy the machine is.
         let options = format!("{options} connect_timeout=60");
         let url = format!("host=127.0.0.1,127.0.0.1 port={ports} user=postgres {options}");
-        let address = Address::parse(&url, None).map_err(|error| error.to_string()).unwrap();
+        let address = ConnectOptions::parse(&url, None).map_err(|error| error.to_string()).unwrap();
         let client = address.connect().await.unwrap();
         let row = client.query_one("SELECT current_setting('port')", &[]).await.unwrap();
         assert_eq!(row.get::<_, String>(0), expected.to_string(), "{options}");

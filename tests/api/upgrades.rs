@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use healthcare_backend::db::Address;
+use healthcare_backend::db::ConnectOptions;
 use healthcare_backend::db::migrations::{self, MIGRATIONS, history};
 use hyper::Method;
 use serde_json::json;
@@ -87,7 +87,7 @@ async fn a_history_that_is_not_this_programs_is_refused_by_name() {
 /// A database with the first three migrations, those of users, patients and doctors.
 async fn as_of_the_third_migration() -> TestDb {
     let database = TestDb::empty().await;
-    let mut client = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    let mut client = migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
     for migration in &history::pending(&client).await.unwrap()[..3] {
         history::apply(&mut client, migration).await.unwrap();
     }

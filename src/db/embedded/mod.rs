@@ -14,7 +14,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::migrations::connect;
-use super::{Address, SetupError};
+use super::{ConnectOptions, SetupError};
 use crate::secret::Secret;
 use cluster::Cluster;
 use folder::{Folder, Lock};
@@ -33,7 +33,7 @@ const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// A running server and the folder it serves.
 pub struct Embedded {
     folder: Folder,
-    address: Address,
+    address: ConnectOptions,
     /// None when another process runs the server and this one is a guest.
     supervisor: Option<Supervisor>,
     lock: Option<Lock>,
@@ -104,7 +104,7 @@ impl Embedded {
     }
 
     /// How to connect.
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &ConnectOptions {
         &self.address
     }
 
@@ -133,10 +133,10 @@ impl Drop for Embedded {
 }
 
 /// The server behind a socket folder.
-pub fn address(socket: &Path, user: &str, database: &str) -> Address {
+pub fn address(socket: &Path, user: &str, database: &str) -> ConnectOptions {
     let mut config = tokio_postgres::Config::new();
     config.host_path(socket).user(user).dbname(database);
-    Address::plain(config)
+    ConnectOptions::plain(config)
 }
 
 async fn create_role_and_database(socket: &Path) -> Result<(), SetupError> {

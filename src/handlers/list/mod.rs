@@ -16,7 +16,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use self::rest::{Chunk, Rest};
 use crate::app::Worker;
-use crate::auth::User;
+use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{Pool, Sql};
@@ -39,7 +39,7 @@ pub type Write = fn(&Row, &mut Vec<u8>) -> Result<Option<i64>>;
 /// What to list. The parameters of the statements are: the id to start after, the number of rows, the
 /// keys, the filters, of which `first` takes only the ids.
 pub struct List {
-    /// The first rows for the lane. Its last column tells which are large, and not whole.
+    /// The first rows for the shared connection. Its last column tells which are large, and not whole.
     pub first: Sql,
     /// As many rows as make a chunk. Its last column tells of the last of them whether it is full.
     pub sql: Sql,
@@ -60,7 +60,7 @@ pub enum Filter {
 /// for an empty list is there.
 pub async fn respond(
     worker: &Worker,
-    user: User,
+    user: AuthUser,
     path: &str,
     page: Page,
     list: List,
@@ -72,7 +72,7 @@ pub async fn respond(
     let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
     let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
     let mut chunk = Chunk::first(rest.allowance.lease(estimate).await?);
-    // A search may look at many rows to find a few, and everything behind it on a lane would wait.
+    // A search may look at many rows to find a few, and everything behind it on a shared connection would wait.
     let mut whole = false;
     if !rest.list.searches() {
         let rows = rest.list.fetch_first(worker, page.after, wanted + 1).await?;
@@ -120,7 +120,7 @@ impl List {
     /// What all share a connection for: few rows, and no more of a large one than what is short.
     async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
         let ids = self.filters.iter().filter(|filter| matches!(filter, Filter::Id(..)));
-        worker.lane.query(self.first, &self.parameters(&after, &rows, ids)).await
+        worker.shared.query(self.first, &self.parameters(&after, &rows, ids)).await
     }
 
     /// The next rows, as many as make a chunk.

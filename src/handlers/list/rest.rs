@@ -95,7 +95,7 @@ impl Rest {
         }
     }
 
-    /// Writes the lane's rows. The last of them only tells whether there is one more. Tells whether none
+    /// Writes the shared connection's rows. The last of them only tells whether there is one more. Tells whether none
     /// of them has to be fetched again.
     pub fn write_first(
         &mut self,

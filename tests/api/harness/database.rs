@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use healthcare_backend::db::{Address, migrations};
+use healthcare_backend::db::{ConnectOptions, migrations};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -26,7 +26,7 @@ impl TestDb {
                 let admin = superuser("postgres").await;
                 admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN")).await.unwrap();
                 create(TEMPLATE, "template0").await;
-                migrations::run(&Address::plain(cluster().config(ROLE, TEMPLATE)), 1)
+                migrations::run(&ConnectOptions::plain(cluster().config(ROLE, TEMPLATE)), 1)
                     .await
                     .unwrap();
             })

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use healthcare_backend::app::App;
 use healthcare_backend::config::Config;
-use healthcare_backend::db::Address;
+use healthcare_backend::db::ConnectOptions;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
 use serde_json::json;
@@ -51,7 +51,7 @@ impl TestServer {
         database: Arc<TestDb>,
         variables: &[(&str, &str)],
     ) -> Self {
-        let (config, address) = (config(variables), Address::plain(address));
+        let (config, address) = (config(variables), ConnectOptions::plain(address));
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, listening) = oneshot::channel();
         let thread = thread::spawn(move || {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use healthcare_backend::db::{Address, Sql, migrations};
+use healthcare_backend::db::{ConnectOptions, Sql, migrations};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client as Database, SimpleQueryMessage};
 
@@ -98,7 +98,8 @@ async fn every_statement_takes_the_indexes_that_its_file_names() {
     for owner in OWNERS {
         let database = TestDb::new().await;
         // With the options of the service's own connections: some of them are for the planner.
-        let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+        let database =
+            migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
         database.batch_execute(&FILL.replace("OWNER", owner)).await.unwrap();
         // What would be read whole if PostgreSQL were free to, lacks an index.
         database.batch_execute("SET enable_seqscan = on").await.unwrap();
@@ -131,7 +132,7 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
 #[tokio::test]
 async fn a_sweep_stops_reading_at_its_limit() {
     let database = TestDb::new().await;
-    let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    let database = migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
     database.batch_execute(&FILL.replace("OWNER", OWNERS[0])).await.unwrap();
     let plans = plans(&database).await;
     for sql in [Sql::SessionsSweep, Sql::LoginsSweep] {
@@ -147,7 +148,7 @@ async fn a_sweep_stops_reading_at_its_limit() {
 async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables() {
     let database = TestDb::new().await;
     // With the options of the service's own connections: some of them are for the planner.
-    let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+    let database = migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
     let mut wrong = Vec::new();
     for filled in [false, true] {
         if filled {
@@ -201,7 +202,8 @@ async fn a_page_reads_no_more_rows_than_it_shows() {
     for owner in OWNERS {
         let database = TestDb::new().await;
         // With the options of the service's own connections: some of them are for the planner.
-        let database = migrations::connect(&Address::plain(database.config())).await.unwrap();
+        let database =
+            migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
         database.batch_execute(&FILL.replace("OWNER", owner)).await.unwrap();
         database.batch_execute(FILL_UNEVENLY).await.unwrap();
         let sql = "SELECT min(id) FROM patients WHERE created_by = 1";

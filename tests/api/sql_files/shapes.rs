@@ -189,7 +189,7 @@ fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
     [columns(columns_of), vec![Column::computed("place", Type::INT8)]].concat()
 }
 
-/// What goes over the lane: long texts only of a row that is not large.
+/// What goes over the shared connection: long texts only of a row that is not large.
 fn short(mut columns: Vec<Column>) -> Vec<Column> {
     const LONG: [&str; 8] = [
         "address",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use healthcare_backend::db::Address;
+use healthcare_backend::db::ConnectOptions;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -86,7 +86,7 @@ impl Files {
 
 /// Whether the connection that this makes is encrypted; None if there is none.
 async fn is_encrypted(url: &str, roots: Option<&Path>) -> Option<bool> {
-    let address = Address::parse(url, roots).map_err(|error| error.to_string()).unwrap();
+    let address = ConnectOptions::parse(url, roots).map_err(|error| error.to_string()).unwrap();
     let client = address.connect().await.ok()?;
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     Some(client.query_one(sql, &[]).await.unwrap().get(0))

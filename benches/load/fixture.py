@@ -1,6 +1,6 @@
 """What is measured: a PostgreSQL with its databases, and the programs that use it.
 
-All of it lives in one folder and ends with the stage.
+All of it lives in one folder and ends with the fixture.
 """
 
 import glob
@@ -99,7 +99,7 @@ class Program:
 
 
 @dataclass
-class Stage:
+class Fixture:
     """Starts what is asked for, once, and ends all of it at the end."""
 
     program: Path = TARGET / "release/healthcare-backend"
@@ -108,7 +108,7 @@ class Stage:
     _services: dict[Data, Program] = field(default_factory=dict)
     _files: int = 0
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Fixture":
         self._exit = ExitStack()
         with ExitStack() as failing:
             failing.push(self._exit)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::{AddressError, Parameters, Target, refuse};
+use super::{ConnectOptionsError, Parameters, Target, refuse};
 
 /// The longest `connect_timeout`, in seconds.
 const MAX_CONNECT_TIMEOUT: u64 = 3600;
@@ -17,7 +17,7 @@ pub fn configure(
     parameters: &Parameters,
     target: &Target<'_>,
     ssl_mode: SslMode,
-) -> Result<Config, AddressError> {
+) -> Result<Config, ConnectOptionsError> {
     let Target { host, address, port } = target;
     let tls = if ssl_mode == SslMode::Disable { "disable" } else { "require" };
     let timeout = seconds(parameters)?;
@@ -64,7 +64,7 @@ pub fn configure(
     if agreed { Ok(config) } else { refuse("means something else to the driver") }
 }
 
-fn seconds(parameters: &Parameters) -> Result<Option<Duration>, AddressError> {
+fn seconds(parameters: &Parameters) -> Result<Option<Duration>, ConnectOptionsError> {
     match parameters.get("connect_timeout").map(str::parse) {
         None => Ok(None),
         Some(Ok(seconds @ 1..=MAX_CONNECT_TIMEOUT)) => Ok(Some(Duration::from_secs(seconds))),

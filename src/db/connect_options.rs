@@ -19,7 +19,7 @@ const DEFAULT_PORT: u16 = 5432;
 
 /// The servers of one database, and TLS where it is asked for.
 #[derive(Clone)]
-pub struct Address {
+pub struct ConnectOptions {
     /// Each with one host, in the order in which they are tried.
     pub(super) hosts: Vec<Config>,
     pub(super) tls: Option<MakeRustlsConnect>,
@@ -27,16 +27,16 @@ pub struct Address {
 
 /// A connection string that cannot be used. It says why, without its value.
 #[derive(Debug)]
-pub struct AddressError(String);
+pub struct ConnectOptionsError(String);
 
-impl fmt::Display for AddressError {
+impl fmt::Display for ConnectOptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-fn refuse<T>(message: impl Into<String>) -> Result<T, AddressError> {
-    Err(AddressError(message.into()))
+fn refuse<T>(message: impl Into<String>) -> Result<T, ConnectOptionsError> {
+    Err(ConnectOptionsError(message.into()))
 }
 
 /// One host as the string names it.
@@ -48,7 +48,7 @@ struct Target<'a> {
     port: u16,
 }
 
-impl Address {
+impl ConnectOptions {
     /// Without TLS, as on a Unix socket. The configuration has one host.
     pub fn plain(config: Config) -> Self {
         Self { hosts: vec![config], tls: None }
@@ -56,8 +56,8 @@ impl Address {
 
     /// Reads `postgres://user:password@host/database?sslmode=...` or `host=... sslmode=...`.
     /// `roots` is a PEM file with the authorities to trust, unless the string names another.
-    pub fn parse(text: &str, roots: Option<&Path>) -> Result<Self, AddressError> {
-        let parameters = Parameters::parse(text).map_err(AddressError)?;
+    pub fn parse(text: &str, roots: Option<&Path>) -> Result<Self, ConnectOptionsError> {
+        let parameters = Parameters::parse(text).map_err(ConnectOptionsError)?;
         let targets = targets(&parameters)?;
         let verify = verify(&parameters, &targets, roots.is_some())?;
         let roots = match parameters.get("sslrootcert") {
@@ -66,7 +66,7 @@ impl Address {
             named => named.map(Path::new).or(roots),
         };
         let tls = verify.map(|verify| connector(verify, roots)).transpose();
-        let tls = tls.map_err(|error| AddressError(format!("asks for TLS, but {error}")))?;
+        let tls = tls.map_err(|error| ConnectOptionsError(format!("asks for TLS, but {error}")))?;
         let ssl_mode = if tls.is_some() { SslMode::Require } else { SslMode::Disable };
         let hosts = targets.iter().map(|target| configure(&parameters, target, ssl_mode));
         Ok(Self { hosts: hosts.collect::<Result<_, _>>()?, tls })
@@ -96,7 +96,7 @@ fn is_local(name: &str) -> bool {
 
 /// The hosts with their addresses and ports: lists with commas that are equally long, but that one port
 /// is for all.
-fn targets(parameters: &Parameters) -> Result<Vec<Target<'_>>, AddressError> {
+fn targets(parameters: &Parameters) -> Result<Vec<Target<'_>>, ConnectOptionsError> {
     let list = |name| parameters.get(name).map(|list| list.split(',').collect::<Vec<_>>());
     let addresses = list("hostaddr");
     // The name of a host that has only an address is that address.
@@ -136,7 +136,7 @@ fn verify(
     parameters: &Parameters,
     targets: &[Target<'_>],
     has_roots: bool,
-) -> Result<Option<Verify>, AddressError> {
+) -> Result<Option<Verify>, ConnectOptionsError> {
     let roots = parameters.get("sslrootcert");
     let verify = match (parameters.get("sslmode"), roots) {
         _ if parameters.is_given_empty("sslmode") => return refuse("has an empty sslmode"),
@@ -173,8 +173,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Address, String> {
-        Address::parse(text, None).map_err(|error| error.to_string())
+    fn read(text: &str) -> Result<ConnectOptions, String> {
+        ConnectOptions::parse(text, None).map_err(|error| error.to_string())
     }
 
     #[test]

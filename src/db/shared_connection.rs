@@ -1,4 +1,4 @@
-//! A lane: one connection that all requests of a worker share for short reads. tokio-postgres
+//! A shared connection: one connection that all requests of a worker share for short reads. tokio-postgres
 //! pipelines them, so that many requests cost one write and one read of the socket.
 //!
 //! There is nothing here but single statements outside of transactions: whatever one request could
@@ -27,7 +27,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_CANCELS: usize = 16;
 
 /// Made with the manager of a worker's pool, and so with its limits.
-pub struct Lane {
+pub struct SharedConnection {
     pool: Pool,
     current: Mutex<Option<Arc<Connection>>>,
     /// Held by the request that makes a new connection.
@@ -35,7 +35,7 @@ pub struct Lane {
     round_trip: Arc<RoundTrip>,
 }
 
-impl Lane {
+impl SharedConnection {
     /// The connection is made when it is first needed.
     pub fn new(pool: Pool) -> Self {
         Self {

@@ -19,7 +19,7 @@ const RETRY_AFTER: u32 = 10;
 
 /// Who has a turn and who waits for one.
 #[derive(Default)]
-pub struct Turns {
+pub struct LoginLocks {
     /// By a keyed hash of account and address, which bounds the memory; nobody outside can find two
     /// that are equal. An entry goes with the last who needs it.
     lines: Mutex<HashMap<u64, Line>>,
@@ -39,7 +39,7 @@ pub struct Turn<'a> {
     _member: Member<'a>,
 }
 
-impl Turns {
+impl LoginLocks {
     /// Waits for the turn of an account and address. [`Error::Overloaded`] if it does not come by the
     /// deadline, and [`Error::TooManyAttempts`] at once where too many wait already.
     pub async fn wait(&self, email: &str, address: &str, deadline: Instant) -> Result<Turn<'_>> {
@@ -78,7 +78,7 @@ impl Turns {
 
 /// Counts somebody as long as it lives.
 struct Member<'a> {
-    turns: &'a Turns,
+    turns: &'a LoginLocks,
     key: u64,
 }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_has_the_turn_of_an_account_and_address() {
-        let turns = Turns::default();
+        let turns = LoginLocks::default();
         let turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
         assert!(poll_immediate(turns.wait("A@B", "192.0.2.1", soon())).await.is_none());
         // Others do not wait for it.
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_does_not_come_in_time_is_given_up() {
-        let turns = Turns::default();
+        let turns = LoginLocks::default();
         let _turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
         let late = turns.wait("a@b", "192.0.2.1", Instant::now()).await;
         assert!(matches!(late, Err(Error::Overloaded { .. })));
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_wait_and_the_rest_is_refused_at_once() {
-        let turns = Turns::default();
+        let turns = LoginLocks::default();
         let turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
         let waiting = (0..MAX_WAITING + 3).map(|_| turns.wait("a@b", "192.0.2.1", soon()));
         let mut waiting: Vec<_> = waiting.map(Box::pin).collect();
