@@ -19,6 +19,9 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer counts: until the next one must have come.
 const GOOD_FOR: Duration = Duration::from_millis(1500);
+/// How long a connection to a server that cannot be written is asked again, before a new one is made: it
+/// may lead to another server by then.
+const ASK_AGAIN_FOR: Duration = Duration::from_secs(5);
 /// True if nothing can be written here: the server is a standby, or told to be read-only.
 const QUESTION: &str =
     "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
@@ -55,34 +58,33 @@ impl Readiness {
     pub async fn watch(&self) -> Infallible {
         let mut ticks = interval(ASK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Dropped after an answer that was not good: another server may be at the address by now.
         let mut connection = None;
         loop {
             ticks.tick().await;
-            let ready = match self.ask(connection.take()).await {
-                Ok(good) => {
-                    connection = Some(good);
-                    Ok(())
-                }
-                Err(error) => Err(error),
+            let ready = self.ask(&mut connection).await;
+            let stale = |(_, made): &mut (Client, Instant)| match &ready {
+                Ok(()) => false,
+                Err(Error::ReadOnly) => made.elapsed() > ASK_AGAIN_FOR,
+                Err(_) => true,
             };
+            let _ = connection.take_if(stale);
             self.latest.send_replace(Some(Answer { at: Instant::now(), ready }));
         }
     }
 
-    /// Asks on the connection, or on a new one, and hands it back after a good answer.
-    async fn ask(&self, connection: Option<Client>) -> Result<Client> {
-        let connection = match connection {
-            Some(connection) => connection,
-            None => self.address.connect_soon().await.map_err(|error| unreachable(&error))?.0,
+    /// Asks on the connection, or on a new one.
+    async fn ask(&self, connection: &mut Option<(Client, Instant)>) -> Result<()> {
+        let open = if let Some(open) = connection.take_if(|(client, _)| !client.is_closed()) {
+            open
+        } else {
+            let made = self.address.connect_soon().await;
+            (made.map_err(|error| unreachable(&error))?.0, Instant::now())
         };
-        let answered = timeout(ANSWER_TIMEOUT, connection.query_one(QUESTION, &[])).await;
+        let (client, _) = connection.insert(open);
+        let answered = timeout(ANSWER_TIMEOUT, client.query_one(QUESTION, &[])).await;
         let row =
             answered.map_err(|_| unavailable("no answer"))?.map_err(|error| failed(&error))?;
-        if row.try_get(0).map_err(|error| failed(&error))? {
-            return Err(Error::ReadOnly);
-        }
-        Ok(connection)
+        if row.try_get(0).map_err(|error| failed(&error))? { Err(Error::ReadOnly) } else { Ok(()) }
     }
 }
 

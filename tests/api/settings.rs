@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio_postgres::{Client as Database, NoTls};
 
 use crate::harness::program::{Program, Workplace, database_url};
-use crate::harness::{Cluster, TestDb, free_port, random};
+use crate::harness::{Cluster, TestDb, free_port, random, until};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
 /// With this a server is to clients what a standby is.
@@ -68,7 +68,10 @@ async fn a_silent_host_does_not_keep_the_next_from_being_reached() {
         let ended = workplace.run(&["migrate"], &settings);
         assert_eq!(ended.code, Some(0), "{target}: {ended:?}");
         let program = workplace.serve(&settings);
-        program.client().get("/health/ready").await.expect(200);
+        until("it is ready", async || {
+            (program.client().get("/health/ready").await.status == 200).then_some(())
+        })
+        .await;
         let ada = program.client().registered("ada@example.com").await;
         ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
         ada.get("/api/patients").await.expect(200);
