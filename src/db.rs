@@ -22,7 +22,7 @@ pub mod statements;
 pub mod tls;
 
 pub use connect_options::ConnectOptions;
-pub use insert::Inserts;
+pub use insert::{Inserts, insert};
 pub use lookup::PatientLookups;
 pub use pool::Pool;
 pub use readiness::Readiness;

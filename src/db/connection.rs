@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Config, Statement};
 
 use super::connect::ConnectError;
-use super::errors::Aftermath;
+use super::errors::{self, Aftermath};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
@@ -28,6 +29,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connections are kept after all were replaced, whatever their errors say: they may lead to
 /// the same server again, and each costs it the preparing of every statement.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
+/// When a server that does not even give up is no longer waited for.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// A value for a statement's `$1`, `$2`, ...
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
@@ -45,6 +49,14 @@ pub struct Connection {
     statements: Vec<Statement>,
     generation: u64,
     given_up: AtomicBool,
+}
+
+/// What came of a statement that was sent.
+pub enum Outcome<T> {
+    Answer(Result<T>),
+    /// The server has not answered in time. The statement may still run, so that nobody else must wait for
+    /// this connection.
+    Silence(Error),
 }
 
 impl managed::Manager for Manager {
@@ -99,7 +111,7 @@ impl Manager {
 
     /// Has all connections replaced, if what came on this one says that they are out of date. What comes
     /// on a connection that is being replaced already says nothing about those that replace it.
-    pub fn take_note(&self, aftermath: Aftermath, connection: &Connection) {
+    fn take_note(&self, aftermath: Aftermath, connection: &Connection) {
         if aftermath == Aftermath::Keep {
             return;
         }
@@ -110,6 +122,26 @@ impl Manager {
             self.generation.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the connections to the database are replaced");
         }
+    }
+
+    /// What came of waiting [`RESPONSE_TIMEOUT`] for a statement, after it was noted what that says of the
+    /// connections.
+    pub fn outcome<T>(
+        &self,
+        sql: Sql,
+        connection: &Connection,
+        result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
+    ) -> Outcome<T> {
+        let Ok(result) = result else {
+            self.take_note(Aftermath::ReplaceAll, connection);
+            let cause = format!("{}: no answer", sql.file());
+            return Outcome::Silence(Error::DatabaseUnavailable { cause });
+        };
+        Outcome::Answer(result.map_err(|error| {
+            let (error, aftermath) = errors::map(sql, &error);
+            self.take_note(aftermath, connection);
+            error
+        }))
     }
 
     /// Asks the server to stop the statement that a connection runs.

@@ -24,6 +24,12 @@ const MAX_ROWS: usize = 64;
 /// of another user only.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Inserts one row, whose values are the statement's parameters, and returns what the statement does.
+pub async fn insert(pool: &Pool, sql: Sql, values: &[impl ToSql + Sync]) -> Result<Row> {
+    let parameters: Vec<Parameter<'_>> = values.iter().map(|value| value as _).collect();
+    pool.query_opt(sql, &parameters).await?.ok_or_else(nothing)
+}
+
 /// Inserts rows that are made of values `V`.
 pub struct Inserts<V> {
     pool: Pool,
@@ -63,7 +69,7 @@ impl<V: ToSql + Sync> Inserts<V> {
         if let [row] = &rows[..] {
             // There are few such statements. This one may be in front of others, so that it does not wait
             // for what else its user does.
-            return vec![self.insert_one(&self.pool, row).await];
+            return vec![insert(&self.pool, self.one, &row.values).await];
         }
         match self.insert_many(&rows).await {
             Ok(made) => match in_order(made, rows.len()) {
@@ -86,12 +92,7 @@ impl<V: ToSql + Sync> Inserts<V> {
 
     /// In its user's part of the pool: it may wait for a lock that concerns this user only.
     async fn insert_alone(&self, row: &NewRow<V>) -> Result<Row> {
-        self.insert_one(&self.pool.of(row.user), row).await
-    }
-
-    async fn insert_one(&self, pool: &Pool, row: &NewRow<V>) -> Result<Row> {
-        let parameters: Vec<Parameter<'_>> = row.values.iter().map(|value| value as _).collect();
-        pool.query_opt(self.one, &parameters).await?.ok_or_else(nothing)
+        insert(&self.pool.of(row.user), self.one, &row.values).await
     }
 
     async fn insert_many(&self, rows: &[NewRow<V>]) -> Result<Vec<Row>> {

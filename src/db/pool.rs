@@ -10,14 +10,11 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connect::ConnectError;
-use super::connection::{Connection, Manager, Parameter};
-use super::errors::{self, Aftermath};
+use super::connection::{Connection, Manager, Outcome, Parameter, RESPONSE_TIMEOUT};
 use super::share::{Place, Share, WAIT_TIMEOUT};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
-/// When a server that does not even give up is no longer waited for.
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long the attempt to cancel a statement may take.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,7 +58,8 @@ impl Pool {
         let connection = running.connection()?;
         let query = connection.client().query(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, running, result)
+        let outcome = self.manager().outcome(sql, connection, result);
+        running.finish(outcome)
     }
 
     /// The only row of a statement, if there is one.
@@ -70,7 +68,8 @@ impl Pool {
         let connection = running.connection()?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, running, result)
+        let outcome = self.manager().outcome(sql, connection, result);
+        running.finish(outcome)
     }
 
     /// A connection of the caller's own, beside those of the pool.
@@ -88,28 +87,6 @@ impl Pool {
         let place = self.share.enter(self.user).await?;
         let object = self.inner.get().await.map_err(cannot_connect)?;
         Ok(InUse(Some((object, place))))
-    }
-
-    fn finish<T>(
-        &self,
-        sql: Sql,
-        running: InUse,
-        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T> {
-        let connection = running.connection()?;
-        let Ok(result) = result else {
-            self.manager().take_note(Aftermath::ReplaceAll, connection);
-            running.abandon();
-            let cause = format!("{}: no answer", sql.file());
-            return Err(Error::DatabaseUnavailable { cause });
-        };
-        let result = result.map_err(|error| {
-            let (error, aftermath) = errors::map(sql, &error);
-            self.manager().take_note(aftermath, connection);
-            error
-        });
-        running.done();
-        result
     }
 }
 
@@ -136,15 +113,18 @@ impl InUse {
         in_use.ok_or_else(|| Error::internal("the connection is gone"))
     }
 
-    /// The statement has ended: back into the pool.
-    fn done(mut self) {
-        self.0 = None;
-    }
-
-    /// The server is silent: tell it to stop, if it listens, and never use the connection again.
-    fn abandon(mut self) {
-        if let Some((object, _)) = self.0.take() {
-            tokio::spawn(cancel(object));
+    /// Gives a connection back whose statement has ended. A silent server is told to stop, if it listens,
+    /// and the connection is never used again.
+    fn finish<T>(mut self, outcome: Outcome<T>) -> Result<T> {
+        let in_use = self.0.take();
+        match outcome {
+            Outcome::Answer(result) => result,
+            Outcome::Silence(error) => {
+                if let Some((object, _)) = in_use {
+                    tokio::spawn(cancel(object));
+                }
+                Err(error)
+            }
         }
     }
 }

@@ -8,12 +8,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
-use super::connection::{Connection, Parameter};
-use super::errors::{self, Aftermath};
-use super::pool::{CANCEL_TIMEOUT, Pool, RESPONSE_TIMEOUT};
+use super::connection::{Connection, Outcome, Parameter, RESPONSE_TIMEOUT};
+use super::pool::{CANCEL_TIMEOUT, Pool};
 use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
 
@@ -110,25 +110,23 @@ impl SharedConnection {
         sql: Sql,
         connection: &Arc<Connection>,
         sent: Instant,
-        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+        result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
     ) -> Result<T> {
-        let Ok(result) = result else {
-            self.give_up(connection);
-            let cause = format!("{}: no answer", sql.file());
-            return Err(Error::DatabaseUnavailable { cause });
-        };
-        self.round_trip.record(sent.elapsed());
-        result.map_err(|error| {
-            let (error, aftermath) = errors::map(sql, &error);
-            self.pool.manager().take_note(aftermath, connection);
-            error
-        })
+        match self.pool.manager().outcome(sql, connection, result) {
+            Outcome::Answer(result) => {
+                self.round_trip.record(sent.elapsed());
+                result
+            }
+            Outcome::Silence(error) => {
+                self.give_up(connection);
+                Err(error)
+            }
+        }
     }
 
     /// Nobody who comes from now on waits for a server that is silent, or behind a statement that nobody
     /// waits for any more.
     fn give_up(&self, connection: &Arc<Connection>) {
-        self.pool.manager().take_note(Aftermath::ReplaceAll, connection);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.take_if(|current| Arc::ptr_eq(current, connection));
         if connection.give_up() {

@@ -24,7 +24,7 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
     Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    let row = insert(worker, Sql::DoctorsCreate, user, &values).await?;
+    let row = insert(worker, Sql::DoctorsCreate, user, values).await?;
     let doctor = Doctor::from_row(&row, 0)?;
     Ok(created(lease, PATH, doctor.id, &doctor, doctor.version))
 }

@@ -22,7 +22,7 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
     Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    let row = insert(worker, Sql::MappingsCreate, user, &values).await?;
+    let row = insert(worker, Sql::MappingsCreate, user, values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
     Ok(json_within(lease, StatusCode::CREATED, &Mapping::from_row(&row)?))
 }

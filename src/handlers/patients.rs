@@ -5,7 +5,7 @@ use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
 use super::resource::{
-    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
+    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole, with_owner,
 };
 use crate::app::Worker;
 use crate::auth::AuthUser;
@@ -29,10 +29,9 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
     let values = read_new(&FIELDS, &body)?;
     // Only small rows become one statement with others: it is held whole.
     let row = if body.len() > SMALL {
-        insert(worker, Sql::PatientsCreate, user, &values).await?
+        insert(worker, Sql::PatientsCreate, user, values).await?
     } else {
-        let owner = Value::Id(user.id());
-        let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
+        let row = with_owner(user, values.map(Value::into_owned));
         worker.patient_inserts.insert(user.id(), row).await?
     };
     let patient = Patient::from_row(&row, 0)?;

@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 
 use crate::app::Worker;
 use crate::auth::AuthUser;
-use crate::db::Sql;
 use crate::db::connection::Parameter;
 use crate::db::row::{column, is_large};
+use crate::db::{self, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::Lease;
 use crate::http::etag;
@@ -95,17 +95,20 @@ pub fn check_deleted(row: &Row) -> Result<()> {
     if column::<bool>(row, 1)? { Ok(()) } else { Err(Error::PreconditionFailed) }
 }
 
-/// Runs an INSERT whose parameters are the user and then the fields in their order.
+/// Runs an INSERT of one row.
 pub async fn insert(
     worker: &Worker,
     sql: Sql,
     user: AuthUser,
-    values: &[Value<'_>],
+    values: impl IntoIterator<Item = Value<'_>>,
 ) -> Result<Row> {
-    let owner = user.id();
-    let mut parameters: Vec<Parameter<'_>> = Vec::with_capacity(1 + values.len());
-    parameters.push(&owner);
-    parameters.extend(values.iter().map(|value| value as Parameter<'_>));
-    let row = worker.writes.of(owner).query_opt(sql, &parameters).await?;
-    row.ok_or_else(|| Error::internal("an INSERT returned no row"))
+    db::insert(&worker.writes.of(user.id()), sql, &with_owner(user, values)).await
+}
+
+/// The parameters of an INSERT: the user, and then the fields in their order.
+pub fn with_owner<'a>(
+    user: AuthUser,
+    values: impl IntoIterator<Item = Value<'a>>,
+) -> Vec<Value<'a>> {
+    [Value::Id(user.id())].into_iter().chain(values).collect()
 }
