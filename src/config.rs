@@ -27,7 +27,7 @@ use crate::auth::client_address::TrustedProxies;
 use crate::auth::throttle::Throttle;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
-use crate::secret::Secret;
+use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 /// The longest life of an access token, in seconds.
 pub const MAX_TOKEN_TTL: u32 = 86_400;
@@ -193,7 +193,8 @@ impl Config {
         };
         let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
         if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
-            return wrong("JWT_SECRET must be set beside DATABASE_URL (32 bytes or more)");
+            let length = format!("{MIN_SECRET_BYTES} bytes or more");
+            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
         }
         Ok(Self {
             database,

@@ -55,8 +55,12 @@ pub enum Error {
     BodyTooLarge {
         limit: usize,
     },
-    UriTooLong,
-    HeadersTooLarge,
+    UriTooLong {
+        limit: usize,
+    },
+    HeadersTooLarge {
+        limit: usize,
+    },
     UnsupportedMediaType(&'static str),
     Validation {
         detail: &'static str,
@@ -120,8 +124,8 @@ impl Error {
             Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long"),
-            Self::HeadersTooLarge => {
+            Self::UriTooLong { .. } => (StatusCode::URI_TOO_LONG, "uri_too_long"),
+            Self::HeadersTooLarge { .. } => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
             }
             Self::UnsupportedMediaType(_) => {
@@ -171,8 +175,12 @@ impl Error {
             Self::BodyTooLarge { limit } => {
                 return format!("The body may have {limit} bytes at most.").into();
             }
-            Self::UriTooLong => "The request target may have 8192 bytes at most.",
-            Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
+            Self::UriTooLong { limit } => {
+                return format!("The request target may have {limit} bytes at most.").into();
+            }
+            Self::HeadersTooLarge { limit } => {
+                return format!("The headers may have {limit} bytes together at most.").into();
+            }
             Self::TooManyAttempts { .. } => {
                 "There were too many attempts. Try again after the time in Retry-After."
             }

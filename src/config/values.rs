@@ -12,7 +12,7 @@ use super::{ConfigError, Registration, wrong};
 use crate::auth::client_address::TrustedProxies;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
-use crate::secret::Secret;
+use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 pub fn database_url(url: &str, roots: Option<&str>) -> Result<ConnectOptions, ConfigError> {
     ConnectOptions::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))
@@ -32,7 +32,7 @@ pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, Confi
     match value.map(Secret::new) {
         None => Ok(None),
         Some(Some(secret)) => Ok(Some(secret)),
-        Some(None) => wrong(format!("{name} must have 32 bytes or more")),
+        Some(None) => wrong(format!("{name} must have {MIN_SECRET_BYTES} bytes or more")),
     }
 }
 

@@ -33,7 +33,8 @@ pub async fn insert(pool: &Pool, sql: Sql, values: &[impl ToSql + Sync]) -> Resu
 /// Inserts rows that are made of values `V`.
 pub struct Inserts<V> {
     pool: Pool,
-    /// Takes one row's values as parameters.
+    /// Takes one row's values as parameters. The other statement would do, but arrays of one value take
+    /// PostgreSQL 58 us instead of 40.
     one: Sql,
     /// Takes an array of values for each column, and returns rows with their place among those that
     /// were given, from 1 on, as the last column.

@@ -14,7 +14,7 @@ const MAX_HEADERS: usize = 24 << 10;
 pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET {
-        return Err(Error::UriTooLong);
+        return Err(Error::UriTooLong { limit: MAX_TARGET });
     }
     let (mut size, mut hosts, mut authorizations, mut lengths, mut encodings) = (0, 0, 0, 0, 0);
     for (name, value) in request.headers() {
@@ -34,7 +34,7 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
         }
     }
     if size > MAX_HEADERS {
-        return Err(Error::HeadersTooLarge);
+        return Err(Error::HeadersTooLarge { limit: MAX_HEADERS });
     }
     // RFC 9112, section 3.2.
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {

@@ -52,7 +52,7 @@ impl<'a> Query<'a> {
         let limit = self.take("limit").and_then(|value| {
             let limit = parse_id(&value).filter(|limit| *limit <= MAX_LIMIT);
             if limit.is_none() {
-                self.refuse("limit", "must be a whole number from 1 to 1000");
+                self.refuse("limit", format!("must be a whole number from 1 to {MAX_LIMIT}"));
             }
             limit
         });

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::aliases;
 use super::members::{self, Members};
 use super::nearest::UnknownNames;
 use super::rules::{Rule, Value};
@@ -20,16 +19,30 @@ const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at"
 #[derive(Debug)]
 pub struct Field {
     pub name: &'static str,
+    /// Other names under which clients send it.
+    pub aliases: &'static [&'static str],
     pub required: bool,
     pub rule: Rule,
 }
 
 pub const fn required(name: &'static str, rule: Rule) -> Field {
-    Field { name, required: true, rule }
+    Field { name, aliases: &[], required: true, rule }
 }
 
 pub const fn optional(name: &'static str, rule: Rule) -> Field {
-    Field { name, required: false, rule }
+    Field { name, aliases: &[], required: false, rule }
+}
+
+impl Field {
+    /// The same field, which clients may also send under other names.
+    #[must_use]
+    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
 }
 
 /// Reads a body in which every required field must stand.
@@ -64,9 +77,8 @@ fn read<'a, const N: usize>(
         if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
-        let known = aliases::canonical(name);
         let place =
-            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.name == known);
+            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.is_called(name));
         let Some(((field, value), given)) = place else {
             let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| *f == name);
             match server {
@@ -155,10 +167,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::models::{doctor, mapping, patient, user};
 
     const FIELDS: [Field; 3] = [
         required("name", Rule::Name { max: 3 }),
-        optional("phone", Rule::Phone),
+        optional("phone", Rule::Phone).or(&["contact", "phone_number"]),
         optional("metadata", Rule::Metadata),
     ];
 
@@ -184,6 +197,28 @@ mod tests {
         let errors = refused(r#"{"phone":"1","name":"x","phone_number":"1","name":"x"}"#, true);
         let names: Vec<&str> = errors.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["phone_number", "name"]);
+    }
+
+    #[test]
+    fn no_two_fields_of_a_body_share_a_name() {
+        let bodies: [&[Field]; 7] = [
+            &patient::FIELDS,
+            &doctor::FIELDS,
+            &mapping::FIELDS,
+            &user::REGISTER_FIELDS,
+            &user::LOGIN_FIELDS,
+            &user::REFRESH_FIELDS,
+            &user::PASSWORD_FIELDS,
+        ];
+        for fields in bodies {
+            let mut names: Vec<&str> =
+                fields.iter().flat_map(|f| f.aliases.iter().chain([&f.name])).copied().collect();
+            names.extend(SERVER_FIELDS);
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{names:?}");
+        }
     }
 
     #[test]

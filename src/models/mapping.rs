@@ -136,7 +136,7 @@ impl<'r> AssignedDoctor<'r> {
 
 /// What a client may send, in the order of the parameters of `sql/mappings/create.sql`.
 pub const FIELDS: [Field; 3] = [
-    required("patient_id", Rule::Id),
-    required("doctor_id", Rule::Id),
+    required("patient_id", Rule::Id).or(&["patient", "patientId"]),
+    required("doctor_id", Rule::Id).or(&["doctor", "doctorId"]),
     optional("notes", Rule::Text { max: 2000 }),
 ];

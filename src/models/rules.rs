@@ -15,6 +15,10 @@ use crate::id::parse_id;
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
 const MAX_EMAIL: usize = 254;
 const MAX_PHONE: usize = 32;
+/// What may stand between the digits of a phone number.
+const PHONE_MARKS: &[u8] = b" +-().x/#";
+/// Nobody alive was born before.
+const EARLIEST_BIRTH: Date = date(1850, 1, 1);
 /// The most text of `metadata`, in bytes.
 const MAX_METADATA: usize = 8192;
 /// bcrypt reads 72 bytes, the last of which is its own.
@@ -73,60 +77,20 @@ impl Rule {
     /// Checks a value that is not null. The error says what would be right.
     pub fn check(self, raw: &RawValue) -> Checked<'_> {
         match self {
+            Self::Name { max } => name(text(raw)?, max),
+            Self::Text { max } => text_within(text(raw)?, 0, max),
             Self::Integer { min, max } => integer(raw, min, max),
-            Self::Id => id(raw),
+            Self::Gender => gender(text(raw)?),
+            Self::BloodGroup => blood_group(text(raw)?),
+            Self::BirthDate => birth_date(&text(raw)?),
+            Self::Phone => phone(text(raw)?),
+            Self::Email => email(text(raw)?),
             Self::Metadata => metadata(raw),
-            Self::Credential => text(raw).map(Value::Text),
+            Self::Id => id(raw),
+            Self::NewPassword => new_password(text(raw)?),
+            Self::Credential => string(raw).map(Value::Text),
             // What it must equal may come after it.
             Self::Repeats(_) => Ok(Value::Json(Cow::Borrowed(raw))),
-            Self::Name { .. }
-            | Self::Text { .. }
-            | Self::Gender
-            | Self::BloodGroup
-            | Self::BirthDate
-            | Self::Phone
-            | Self::Email
-            | Self::NewPassword => self.check_text(text(raw)?),
-        }
-    }
-
-    fn check_text(self, text: Cow<'_, str>) -> Checked<'_> {
-        if text.contains('\0') {
-            return Err("must not contain U+0000".into());
-        }
-        let right = match self {
-            Self::Name { max } => {
-                if text.chars().all(char::is_whitespace) {
-                    return Err("must not be blank".into());
-                }
-                length_within(&text, 1, max)?
-            }
-            Self::Text { max } => length_within(&text, 0, max)?,
-            Self::Gender => GENDERS.iter().any(|gender| gender.eq_ignore_ascii_case(&text)),
-            Self::BloodGroup => BLOOD_GROUPS.contains(&&*text),
-            Self::Phone => is_phone(&text),
-            Self::Email => is_email(&text),
-            Self::NewPassword => {
-                text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD
-            }
-            Self::BirthDate => return birth_date(&text),
-            Self::Integer { .. }
-            | Self::Id
-            | Self::Metadata
-            | Self::Credential
-            | Self::Repeats(_) => true,
-        };
-        if right { Ok(Value::Text(text)) } else { Err(self.expectation()) }
-    }
-
-    fn expectation(self) -> Cow<'static, str> {
-        match self {
-            Self::Gender => format!("must be one of {}", GENDERS.join(", ")).into(),
-            Self::BloodGroup => format!("must be one of {}", BLOOD_GROUPS.join(", ")).into(),
-            Self::Phone => "must have 1 to 32 digits, spaces and + - ( ) . / # x".into(),
-            Self::Email => "must be an e-mail address of at most 254 characters".into(),
-            Self::NewPassword => "must have at least 8 characters and at most 71 bytes".into(),
-            _ => "is not valid".into(),
         }
     }
 
@@ -137,7 +101,15 @@ impl Rule {
             Self::Id => Type::INT8,
             Self::BirthDate => Type::DATE,
             Self::Metadata => Type::JSON,
-            _ => Type::TEXT,
+            Self::Name { .. }
+            | Self::Text { .. }
+            | Self::Gender
+            | Self::BloodGroup
+            | Self::Phone
+            | Self::Email
+            | Self::NewPassword
+            | Self::Credential
+            | Self::Repeats(_) => Type::TEXT,
         }
     }
 
@@ -145,27 +117,76 @@ impl Rule {
     pub fn null(self) -> Value<'static> {
         match self {
             Self::Metadata => serde_json::from_str("{}").map_or(Value::Absent, Value::Json),
-            _ => Value::Null,
+            Self::Name { .. }
+            | Self::Text { .. }
+            | Self::Integer { .. }
+            | Self::Gender
+            | Self::BloodGroup
+            | Self::BirthDate
+            | Self::Phone
+            | Self::Email
+            | Self::Id
+            | Self::NewPassword
+            | Self::Credential
+            | Self::Repeats(_) => Value::Null,
         }
     }
 }
 
-fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
+fn string(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
     if !raw.get().starts_with('"') {
         return Err("must be a string".into());
     }
     members::text(raw).ok_or_else(|| "must be Unicode text".into())
 }
 
-fn length_within(text: &str, min: usize, max: usize) -> Result<bool, Cow<'static, str>> {
-    // No text has more characters than bytes.
-    if text.len() <= max && min <= 1 && text.len() >= min {
-        return Ok(true);
+/// A string that PostgreSQL can keep as text.
+fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
+    let text = string(raw)?;
+    if text.contains('\0') {
+        return Err("must not contain U+0000".into());
     }
-    if (min..=max).contains(&text.chars().count()) {
-        return Ok(true);
+    Ok(text)
+}
+
+fn text_within(text: Cow<'_, str>, min: usize, max: usize) -> Checked<'_> {
+    // No text has more characters than bytes.
+    let surely = text.len() <= max && min <= 1 && text.len() >= min;
+    if surely || (min..=max).contains(&text.chars().count()) {
+        return Ok(Value::Text(text));
     }
     Err(format!("must have {min} to {max} characters").into())
+}
+
+fn name(text: Cow<'_, str>, max: usize) -> Checked<'_> {
+    if text.chars().all(char::is_whitespace) {
+        return Err("must not be blank".into());
+    }
+    text_within(text, 1, max)
+}
+
+fn gender(text: Cow<'_, str>) -> Checked<'_> {
+    if GENDERS.iter().any(|gender| gender.eq_ignore_ascii_case(&text)) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be one of {}", GENDERS.join(", ")).into())
+}
+
+fn blood_group(text: Cow<'_, str>) -> Checked<'_> {
+    if BLOOD_GROUPS.contains(&&*text) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be one of {}", BLOOD_GROUPS.join(", ")).into())
+}
+
+fn new_password(text: Cow<'_, str>) -> Checked<'_> {
+    if text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD {
+        return Ok(Value::Text(text));
+    }
+    let message = format!(
+        "must have at least {MIN_PASSWORD} characters and at most {MAX_PASSWORD_BYTES} bytes"
+    );
+    Err(message.into())
 }
 
 fn integer(raw: &RawValue, min: i32, max: i32) -> Checked<'_> {
@@ -189,7 +210,7 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
         return Err("must be an object".into());
     }
     if raw.get().len() > MAX_METADATA {
-        return Err("must have at most 8192 bytes of text".into());
+        return Err(format!("must have at most {MAX_METADATA} bytes of text").into());
     }
     match members::flaw(raw) {
         None => Ok(Value::Json(Cow::Borrowed(raw))),
@@ -199,34 +220,45 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
 }
 
 fn birth_date(text: &str) -> Checked<'static> {
-    const EXPECTATION: &str = "must be a date as YYYY-MM-DD, from 1850-01-01 to tomorrow (UTC)";
-    let fields = (text.get(0..4), text.get(5..7), text.get(8..10));
+    // Where it is tomorrow already, people are born too.
+    let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
+    match iso_date(text) {
+        Some(born) if born >= EARLIEST_BIRTH && latest.is_ok_and(|latest| born <= latest) => {
+            Ok(Value::Date(born))
+        }
+        _ => {
+            let message =
+                format!("must be a date as YYYY-MM-DD, from {EARLIEST_BIRTH} to tomorrow (UTC)");
+            Err(message.into())
+        }
+    }
+}
+
+/// A date that is written as `YYYY-MM-DD` and in no other way.
+fn iso_date(text: &str) -> Option<Date> {
     let shaped = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    let (Some(year), Some(month), Some(day), true) = (
-        fields.0.and_then(|year| year.parse().ok()),
-        fields.1.and_then(|month| month.parse().ok()),
-        fields.2.and_then(|day| day.parse().ok()),
-        shaped,
-    ) else {
-        return Err(EXPECTATION.into());
-    };
-    // Where it is tomorrow already, people are born too.
-    let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
-    match Date::new(year, month, day) {
-        Ok(born) if born >= date(1850, 1, 1) && latest.is_ok_and(|latest| born <= latest) => {
-            Ok(Value::Date(born))
-        }
-        _ => Err(EXPECTATION.into()),
-    }
+    let (year, month, day) = (text.get(0..4)?, text.get(5..7)?, text.get(8..10)?);
+    let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok();
+    date.filter(|_| shaped)
 }
 
-fn is_phone(text: &str) -> bool {
-    (1..=MAX_PHONE).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().x/#".contains(&byte))
+fn phone(text: Cow<'_, str>) -> Checked<'_> {
+    let known = |byte: u8| byte.is_ascii_digit() || PHONE_MARKS.contains(&byte);
+    if (1..=MAX_PHONE).contains(&text.len()) && text.bytes().all(known) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must have 1 to {MAX_PHONE} digits, spaces and + - ( ) . / # x").into())
+}
+
+fn email(text: Cow<'_, str>) -> Checked<'_> {
+    if text.len() <= MAX_EMAIL && is_email(&text) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be an e-mail address of at most {MAX_EMAIL} characters").into())
 }
 
 /// The rule of WHATWG HTML, section 4.10.5.1.5: what browsers accept as an e-mail address.
@@ -240,10 +272,7 @@ fn is_email(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    text.len() <= MAX_EMAIL
-        && !local.is_empty()
-        && local.bytes().all(local_byte)
-        && domain.split('.').all(label)
+    !local.is_empty() && local.bytes().all(local_byte) && domain.split('.').all(label)
 }
 
 impl Value<'_> {

@@ -21,7 +21,7 @@ pub const REGISTER_FIELDS: [Field; 4] = [
     required("name", Rule::Name { max: 200 }),
     required("email", Rule::Email),
     required("password", Rule::NewPassword),
-    optional("password_confirm", Rule::Repeats("password")),
+    optional("password_confirm", Rule::Repeats("password")).or(&["confirm_password", "password2"]),
 ];
 
 /// What logging in takes: anything, because what is wrong is not said.
@@ -29,7 +29,8 @@ pub const LOGIN_FIELDS: [Field; 2] =
     [required("email", Rule::Credential), required("password", Rule::Credential)];
 
 /// What exchanging a refresh token takes.
-pub const REFRESH_FIELDS: [Field; 1] = [required("refresh_token", Rule::Credential)];
+pub const REFRESH_FIELDS: [Field; 1] =
+    [required("refresh_token", Rule::Credential).or(&["refresh"])];
 
 /// What changing the password takes.
 pub const PASSWORD_FIELDS: [Field; 2] =
