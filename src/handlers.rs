@@ -31,9 +31,9 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Index, Method::GET) => Box::pin(ready(index::index(&request))),
-        (Route::Live, Method::GET) => Box::pin(ready(health::live(&request))),
-        (Route::Ready, Method::GET) => Box::pin(health::ready(worker, request)),
+        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index()))),
+        (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
+        (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
@@ -54,7 +54,7 @@ pub fn private(
         (Route::Password, Method::PUT) => {
             Box::pin(auth::change_password(worker, user, peer, request))
         }
-        (Route::Me, Method::GET) => Box::pin(auth::me(worker, user, request)),
+        (Route::Me, Method::GET) => Box::pin(auth::me(worker, user)),
 
         (Route::Patients, Method::POST) => Box::pin(patients::create(worker, user, request)),
         (Route::Patients, Method::GET) => Box::pin(patients::list(worker, user, request)),

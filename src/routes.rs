@@ -115,6 +115,29 @@ impl Route {
         self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
     }
 
+    /// Whether the method takes a query string: lists alone do.
+    pub fn takes_query(self, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::Patients
+            | Self::Doctors
+            | Self::Mappings
+            | Self::Mapping(_)
+            | Self::PatientMappings(_) => reads,
+            Self::Index
+            | Self::Live
+            | Self::Ready
+            | Self::Register
+            | Self::Login
+            | Self::Refresh
+            | Self::Logout
+            | Self::Me
+            | Self::Password
+            | Self::Patient(_)
+            | Self::Doctor(_) => false,
+        }
+    }
+
     pub fn access(self) -> Access {
         match self {
             Self::Index

@@ -18,6 +18,7 @@ use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
+use crate::http::query::Query;
 use crate::http::response::{Body, empty};
 use crate::http::{Request, Response, head, problem};
 use crate::routes::{Access, Route};
@@ -104,7 +105,7 @@ fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
 }
 
 /// From the head of a request to its handler. Which of several mistakes is answered depends on the
-/// order here: the head as such, the path, the method, the token.
+/// order here: the head as such, the path, the method, the token, the query of what takes none.
 async fn dispatch(
     worker: &Worker,
     peer: IpAddr,
@@ -125,8 +126,8 @@ async fn dispatch(
     if !matches!(route, Route::Live | Route::Index) && !worker.app.schema_is_ready.initialized() {
         return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
     }
-    match route.access() {
-        Access::Anyone => handlers::public(worker, route, peer, request).await,
+    let user = match route.access() {
+        Access::Anyone => None,
         Access::User => {
             let App { keys, ended_sessions, .. } = &*worker.app;
             let headers = request.headers();
@@ -139,8 +140,15 @@ async fn dispatch(
             )
             .await?;
             entry.user = Some(user.id());
-            handlers::private(worker, route, user, peer, request).await
+            Some(user)
         }
+    };
+    if !route.takes_query(request.method()) {
+        Query::none(request.uri().query())?;
+    }
+    match user {
+        None => handlers::public(worker, route, peer, request).await,
+        Some(user) => handlers::private(worker, route, user, peer, request).await,
     }
 }
 

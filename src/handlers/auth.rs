@@ -16,7 +16,6 @@ use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, FieldError, Result};
-use crate::http::query::Query;
 use crate::http::response::{empty, json};
 use crate::http::{Request, Response, body};
 use crate::json::object;
@@ -44,7 +43,6 @@ object! {
 
 /// Where registering is closed, that is the answer whatever the body: no password is read in vain.
 pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     if worker.app.config.registration == Registration::Closed {
         return Err(Error::RegistrationClosed);
     }
@@ -68,7 +66,6 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
 }
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) =
@@ -123,7 +120,6 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
 }
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [token] = read_new(&REFRESH_FIELDS, &body)?;
@@ -151,7 +147,6 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
 }
 
 pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     body::ignore(&request, body::AUTH_LIMIT)?;
     worker
         .accounts
@@ -162,8 +157,7 @@ pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub async fn me(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
+pub async fn me(worker: &Worker, user: AuthUser) -> Result<Response> {
     let row = worker.shared.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is ours, but its user is not in this database.
     let row = row.ok_or(Error::InvalidToken)?;
@@ -177,7 +171,6 @@ pub async fn change_password(
     peer: IpAddr,
     request: Request,
 ) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) = body::read(request, body::AUTH_LIMIT, &worker.allowance(user), 0).await?;

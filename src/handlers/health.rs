@@ -5,22 +5,19 @@ use hyper::StatusCode;
 
 use crate::app::Worker;
 use crate::error::{Error, Result};
-use crate::http::query::Query;
+use crate::http::Response;
 use crate::http::response::json_bytes;
-use crate::http::{Request, Response};
 
 const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 
 /// The process answers.
-pub fn live(request: &Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
-    Ok(json_bytes(StatusCode::OK, OK))
+pub fn live() -> Response {
+    json_bytes(StatusCode::OK, OK)
 }
 
 /// The database answers too and can be written, and the instance is not about to stop. `GET /health` is
 /// the same.
-pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
+pub async fn ready(worker: &Worker) -> Result<Response> {
     if worker.app.is_stopping() {
         return Err(Error::Stopping);
     }
