@@ -128,9 +128,9 @@ struct Database<'s> {
 
 impl<'s> Database<'s> {
     async fn connect(fixture: &'s Fixture) -> Self {
-        let pool = Pool::new(fixture.address(), POOL_SIZE).unwrap();
+        let pool = Pool::new(fixture.connect_options(), POOL_SIZE).unwrap();
         let shared = SharedConnection::new(pool.clone());
-        let bare = fixture.address().connect().await.unwrap();
+        let bare = fixture.connect_options().connect().await.unwrap();
         Self { fixture, pool, shared, bare, count: Cell::default(), written: Cell::default() }
     }
 

@@ -1,5 +1,5 @@
-//! PostgreSQL: the pool and the shared connections, the statements, the mapping of rows and errors, migrations, and the
-//! embedded server. Nothing here knows HTTP.
+//! PostgreSQL: the pool and the shared connections, the statements, the mapping of rows and errors,
+//! migrations, and the embedded server. Nothing here knows HTTP.
 
 pub mod batch;
 pub mod connect;

@@ -18,12 +18,12 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, subscriber};
 
 /// How long lines gather after some were written, so that the thread is not woken for each.
-const GATHER: Duration = Duration::from_millis(2);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
 /// Bytes that wait at most. Lines beyond are dropped: an output that nobody reads must not stop the
 /// service, nor fill its memory.
-const MAX_WAITING: usize = 16 << 20;
+const MAX_BUFFERED: usize = 16 << 20;
 /// Bytes of memory that are kept for the next lines.
-const KEPT: usize = 1 << 20;
+const RETAINED_CAPACITY: usize = 1 << 20;
 
 /// Starts logging. What is logged is written at the latest when the guard is dropped.
 pub fn start(level: LevelFilter) -> io::Result<Guard> {
@@ -34,8 +34,8 @@ pub fn start(level: LevelFilter) -> io::Result<Guard> {
         .map_err(io::Error::other)?;
     // The message of a panic may quote what a client sent; its place does not.
     panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panicked");
     }));
     Ok(Guard { lines, thread: Some(thread) })
 }
@@ -49,7 +49,7 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.lines.lock().ended = true;
-        self.lines.shared.come.notify_one();
+        self.lines.shared.available.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -96,33 +96,33 @@ struct Lines {
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<Waiting>,
-    come: Condvar,
+    buffered: Mutex<Buffered>,
+    available: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Buffered {
     bytes: Vec<u8>,
     dropped: u64,
     ended: bool,
 }
 
 impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
+        self.shared.buffered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn append(&self, line: &str) {
-        let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > MAX_WAITING {
-            waiting.dropped += 1;
+        let mut buffered = self.lock();
+        if buffered.bytes.len() + line.len() > MAX_BUFFERED {
+            buffered.dropped += 1;
             return;
         }
-        let first = waiting.bytes.is_empty();
-        waiting.bytes.extend_from_slice(line.as_bytes());
-        drop(waiting);
+        let first = buffered.bytes.is_empty();
+        buffered.bytes.extend_from_slice(line.as_bytes());
+        drop(buffered);
         if first {
-            self.shared.come.notify_one();
+            self.shared.available.notify_one();
         }
     }
 
@@ -141,18 +141,18 @@ impl Lines {
                 return;
             }
             bytes.clear();
-            bytes.shrink_to(KEPT);
-            thread::sleep(GATHER);
+            bytes.shrink_to(RETAINED_CAPACITY);
+            thread::sleep(FLUSH_INTERVAL);
         }
     }
 
     /// Waits for lines, and takes them all. Tells how many were dropped, and whether these are the last.
     fn take(&self, bytes: &mut Vec<u8>) -> (u64, bool) {
-        let nothing = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.ended;
-        let waiting = self.shared.come.wait_while(self.lock(), nothing);
-        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut waiting.bytes, bytes);
-        (std::mem::take(&mut waiting.dropped), waiting.ended)
+        let is_idle = |buffered: &mut Buffered| buffered.bytes.is_empty() && !buffered.ended;
+        let buffered = self.shared.available.wait_while(self.lock(), is_idle);
+        let mut buffered = buffered.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut buffered.bytes, bytes);
+        (std::mem::take(&mut buffered.dropped), buffered.ended)
     }
 }
 
@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let lines = Lines::default();
-        let line = "x".repeat(MAX_WAITING / 2);
+        let line = "x".repeat(MAX_BUFFERED / 2);
         for _ in 0..5 {
             lines.append(&line);
         }
         let mut bytes = Vec::new();
         assert_eq!(lines.take(&mut bytes), (3, false));
-        assert_eq!(bytes.len(), MAX_WAITING);
+        assert_eq!(bytes.len(), MAX_BUFFERED);
         lines.append("next\n");
         lines.lock().ended = true;
         bytes.clear();

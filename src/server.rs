@@ -100,22 +100,26 @@ fn hand_over(
     workers: &[WorkerThread],
     refusals: &Arc<Semaphore>,
 ) {
-    if workers.iter().map(WorkerThread::connections).sum::<usize>() >= app.config.max_connections {
+    if workers.iter().map(WorkerThread::open_connections).sum::<usize>()
+        >= app.config.max_connections
+    {
         if app.config.tls.is_none()
-            && let Ok(place) = Arc::clone(refusals).try_acquire_owned()
+            && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
         {
             let answer = problem::refusal(&app.request_ids.next(None));
             tokio::spawn(async move {
                 refuse(socket, &answer).await;
-                drop(place);
+                drop(permit);
             });
         }
         return;
     }
-    let Some(worker) = workers.iter().min_by_key(|worker| worker.connections()) else { return };
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.open_connections()) else {
+        return;
+    };
     // A socket that has failed already is simply closed.
     if let Ok(socket) = socket.into_std() {
-        let open = Open::count(&worker.open);
+        let open = OpenConnection::count(&worker.open);
         let _ = worker.accepted.send(Accepted { socket, peer, open });
     }
 }
@@ -138,7 +142,7 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
 struct Accepted {
     socket: std::net::TcpStream,
     peer: IpAddr,
-    open: Open,
+    open: OpenConnection,
 }
 
 /// A worker as the acceptor sees it.
@@ -163,7 +167,7 @@ impl WorkerThread {
         Ok(Self { accepted, open: Arc::default(), thread })
     }
 
-    fn connections(&self) -> usize {
+    fn open_connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
@@ -200,16 +204,16 @@ async fn work(
 }
 
 /// Counts a connection as long as it lives.
-struct Open(Arc<AtomicUsize>);
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Open {
+impl OpenConnection {
     fn count(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

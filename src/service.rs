@@ -40,15 +40,16 @@ pub async fn serve(
     request: Request,
 ) -> Result<Response, Infallible> {
     let cross_origin = worker.app.config.cors_origins.inspect(&request);
-    let id = worker.app.request_ids.next(own_id(request.headers()));
+    let id = worker.app.request_ids.next(client_request_id(request.headers()));
     let entry = AccessLogEntry::begin(id, request.method());
     let mut response = if request.method().is_safe() {
         run_and_log(&worker, peer, entry, request).await
     } else {
         let id = entry.id.clone();
-        let shared = Arc::clone(&worker);
-        let task =
-            worker.tasks.spawn(async move { run_and_log(&shared, peer, entry, request).await });
+        let task_worker = Arc::clone(&worker);
+        let task = worker
+            .tasks
+            .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => {
@@ -153,7 +154,7 @@ async fn dispatch(
 }
 
 /// The client's id, if it is one that can stand in a log.
-fn own_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+fn client_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(REQUEST_ID).filter(|id| {
         (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     })

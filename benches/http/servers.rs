@@ -107,7 +107,7 @@ impl Drop for Server {
 pub fn app(fixture: &Fixture) -> Arc<App> {
     let config = Config::from_variables([("WORKERS".to_owned(), "1".to_owned())]).unwrap();
     let secret = Secret::new("s".repeat(32)).unwrap();
-    let app = App::new(config, fixture.address().clone(), &secret).unwrap();
+    let app = App::new(config, fixture.connect_options().clone(), &secret).unwrap();
     app.use_database();
     Arc::new(app)
 }

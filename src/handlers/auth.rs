@@ -50,9 +50,9 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
-    let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
+    let permit = worker.app.passwords.try_acquire(Instant::now() + MAX_WAIT)?;
     worker.app.config.throttle.register(&worker.accounts, &client).await?;
-    let hash = place.hash(password.as_text().to_owned()).await?;
+    let hash = permit.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let session_id = SessionId::random()?;
     let parameters: [Parameter<'_>; 6] = [&name, &email, &hash, &idle, &max, &session_id];
@@ -75,8 +75,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let deadline = Instant::now() + MAX_WAIT;
     // Who waits for a turn takes no place from the others.
-    let _turn = login_locks.wait(email, &client.address, deadline).await?;
-    let place = passwords.reserve(deadline)?;
+    let _lock = login_locks.acquire(email, &client.address, deadline).await?;
+    let permit = passwords.try_acquire(deadline)?;
     config.throttle.check(&worker.accounts, email, &client).await?;
     for _ in 0..COMPARISONS {
         let row = worker.accounts.query_opt(Sql::UsersLogin, &[&email]).await?;
@@ -84,7 +84,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
             Some(row) => Some(column(row, user::User::COLUMNS.len())?),
             None => None,
         };
-        let verdict = place.verify(password.to_owned(), stored.clone()).await?;
+        let verdict = permit.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
             config.throttle.failed(&worker.accounts, email, &client).await?;
@@ -178,14 +178,14 @@ pub async fn change_password(
     let (id, session_id) = (user.id(), user.session_id());
     let (email, _) = stored_password(worker, id).await?;
     let deadline = Instant::now() + MAX_WAIT;
-    let _turn = login_locks.wait(&email, &client.address, deadline).await?;
-    let place = passwords.reserve(deadline)?;
+    let _lock = login_locks.acquire(&email, &client.address, deadline).await?;
+    let permit = passwords.try_acquire(deadline)?;
     config.throttle.check(&worker.accounts, &email, &client).await?;
     for _ in 0..COMPARISONS {
         // Only now, because the one whose turn it was may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
         let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
-        let Some(hash) = place.replace(current, stored.clone(), new).await? else {
+        let Some(hash) = permit.replace(current, stored.clone(), new).await? else {
             config.throttle.failed(&worker.accounts, &email, &client).await?;
             return Err(wrong_password());
         };

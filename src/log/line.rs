@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// Bytes of that memory that are kept: enough for most lines.
-const KEPT: usize = 1 << 10;
+const MAX_RETAINED_LINE: usize = 1 << 10;
 
 /// Hands over the line of an event, with its end.
 pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
@@ -28,7 +28,7 @@ pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
     fields.line.push('\n');
     output(&fields.line);
     fields.line.clear();
-    fields.line.shrink_to(KEPT);
+    fields.line.shrink_to(MAX_RETAINED_LINE);
     let _ = LINE.try_with(|line| line.set(fields.line));
 }
 

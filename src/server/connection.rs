@@ -67,11 +67,11 @@ where
 {
     let large_heads = Arc::clone(&worker.app.large_heads);
     let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
-    converse(stream, answer, large_heads, stop).await;
+    serve_stream(stream, answer, large_heads, stop).await;
 }
 
 /// HTTP with a client until either side ends it.
-async fn converse<S, F, A>(
+async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
     large_heads: Arc<Semaphore>,
@@ -86,11 +86,11 @@ async fn converse<S, F, A>(
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
-        let ends = phase.had_large_head();
+        let close = phase.had_large_head();
         let answer = answer(request);
         async move {
             answer.await.map(|mut response| {
-                if ends {
+                if close {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response.map(|body| AnswerBody { body, _answering: answering })
@@ -190,7 +190,7 @@ mod tests {
         };
         let large_heads = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
-            converse(server, answer, large_heads, &CancellationToken::new()).await;
+            serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
         });
         client
     }

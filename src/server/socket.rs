@@ -80,7 +80,7 @@ impl Phase {
 }
 
 /// What is waited for between two requests.
-enum Waiting {
+enum Expecting {
     FirstByte,
     /// The rest of a head, whose first bytes have just come.
     NewHead,
@@ -94,12 +94,12 @@ pub struct Socket<S = TcpStream> {
     phase: Arc<Phase>,
     large_heads: PollSemaphore,
     /// The connection's place, which it keeps to its end.
-    large_head: Option<OwnedSemaphorePermit>,
+    large_head_permit: Option<OwnedSemaphorePermit>,
     /// How many requests had begun when the present wait did.
     begun: u64,
     /// Bytes that were read since.
     read: usize,
-    waiting: Waiting,
+    expecting: Expecting,
     since: Instant,
     timer: Pin<Box<Sleep>>,
     /// Runs while a client does not read.
@@ -113,10 +113,10 @@ impl<S: AsyncRead> Socket<S> {
             stream: stream.take(MAX_READ as u64),
             phase,
             large_heads: PollSemaphore::new(large_heads),
-            large_head: None,
+            large_head_permit: None,
             begun: 0,
             read: 0,
-            waiting: Waiting::FirstByte,
+            expecting: Expecting::FirstByte,
             since: Instant::now(),
             timer: Box::pin(sleep(FIRST_BYTE_TIMEOUT)),
             stalled: None,
@@ -130,7 +130,7 @@ impl<S: AsyncRead> Socket<S> {
         if begun != self.begun {
             self.begun = begun;
             self.read = 0;
-            self.waiting = Waiting::NextRequest;
+            self.expecting = Expecting::NextRequest;
             let ended = Duration::from_millis(self.phase.ended.load(Ordering::Relaxed));
             self.since = self.phase.opened + ended;
         }
@@ -139,14 +139,14 @@ impl<S: AsyncRead> Socket<S> {
     /// Fails when the wait has taken too long, and otherwise wakes the task when it will have.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Most heads come whole, and then nobody needs to know when they began.
-        if matches!(self.waiting, Waiting::NewHead) {
-            self.waiting = Waiting::Head;
+        if matches!(self.expecting, Expecting::NewHead) {
+            self.expecting = Expecting::Head;
             self.since = Instant::now();
         }
-        let limit = match self.waiting {
-            Waiting::FirstByte => FIRST_BYTE_TIMEOUT,
-            Waiting::NewHead | Waiting::Head => HEAD_TIMEOUT,
-            Waiting::NextRequest => IDLE_TIMEOUT,
+        let limit = match self.expecting {
+            Expecting::FirstByte => FIRST_BYTE_TIMEOUT,
+            Expecting::NewHead | Expecting::Head => HEAD_TIMEOUT,
+            Expecting::NextRequest => IDLE_TIMEOUT,
         };
         let deadline = self.since + limit;
         if deadline < self.timer.deadline() {
@@ -164,14 +164,14 @@ impl<S: AsyncRead> Socket<S> {
     /// Whether a head may go on, however large it is; and if not, waits for its turn.
     fn poll_large_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.begin_wait();
-        if self.read < MAX_READ || self.large_head.is_some() {
+        if self.read < MAX_READ || self.large_head_permit.is_some() {
             return Poll::Ready(Ok(()));
         }
-        let Poll::Ready(place) = self.large_heads.poll_acquire(cx) else {
+        let Poll::Ready(permit) = self.large_heads.poll_acquire(cx) else {
             self.poll_wait(cx)?;
             return Poll::Pending;
         };
-        self.large_head = place;
+        self.large_head_permit = permit;
         self.phase.large_head.store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
@@ -215,8 +215,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
             Poll::Pending => socket.poll_wait(cx)?,
             Poll::Ready(_) if buffer.filled().len() > before => {
                 socket.read += buffer.filled().len() - before;
-                if !matches!(socket.waiting, Waiting::Head) {
-                    socket.waiting = Waiting::NewHead;
+                if !matches!(socket.expecting, Expecting::Head) {
+                    socket.expecting = Expecting::NewHead;
                 }
             }
             Poll::Ready(_) => {}
@@ -304,14 +304,14 @@ mod tests {
 
     use super::*;
 
-    fn places() -> Arc<Semaphore> {
+    fn permits() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(1))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_five_seconds_however_its_bytes_come() {
+    async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
         let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, Arc::new(Phase::new()), places());
+        let mut socket = Socket::new(server, Arc::new(Phase::new()), permits());
         let reading = tokio::spawn(async move {
             loop {
                 if let Err(error) = socket.read_exact(&mut [0]).await {
@@ -331,34 +331,34 @@ mod tests {
     /// A socket whose client has sent so many bytes of a head.
     async fn with_head(
         bytes: usize,
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
     ) -> (DuplexStream, Socket<DuplexStream>) {
         let (mut client, server) = duplex(64 << 10);
         client.write_all(&vec![b'x'; bytes]).await.unwrap();
-        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(places)))
+        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(permits)))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_read_fills_the_buffer_that_hyper_begins_with() {
-        let (_client, mut socket) = with_head(32 << 10, &places()).await;
+    async fn no_read_fills_the_initial_buffer_of_hyper() {
+        let (_client, mut socket) = with_head(32 << 10, &permits()).await;
         let mut buffer = vec![0; 32 << 10];
         assert_eq!(socket.read(&mut buffer).await.unwrap(), MAX_READ);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_head_waits_for_a_place_and_no_longer_than_any_head() {
-        let places = places();
+    async fn a_large_head_waits_for_a_permit_and_no_longer_than_any_head() {
+        let permits = permits();
         let mut buffer = vec![0; 20_000];
-        let (_one, mut first) = with_head(20_000, &places).await;
+        let (_one, mut first) = with_head(20_000, &permits).await;
         first.read_exact(&mut buffer).await.unwrap();
         assert!(first.phase.had_large_head());
-        let (_two, mut second) = with_head(20_000, &places).await;
+        let (_two, mut second) = with_head(20_000, &permits).await;
         let refused = second.read_exact(&mut buffer).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
         assert!(!second.phase.had_large_head());
         drop(second);
 
-        let (_three, mut third) = with_head(20_000, &places).await;
+        let (_three, mut third) = with_head(20_000, &permits).await;
         let reading = tokio::spawn(async move { third.read_exact(&mut buffer).await.map(drop) });
         tokio::task::yield_now().await;
         drop(first);

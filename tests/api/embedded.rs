@@ -14,7 +14,7 @@ use crate::harness::{Client, until};
 
 /// A connection to the server of a data folder.
 async fn connect(data: &Path, role: &str) -> tokio_postgres::Client {
-    embedded::address(&data.join("run"), role, "healthcare").connect().await.unwrap()
+    embedded::socket_options(&data.join("run"), role, "healthcare").connect().await.unwrap()
 }
 
 /// What PostgreSQL says of a cluster that does not run.

@@ -151,8 +151,8 @@ async fn nothing_that_a_client_sends_is_in_any_log() {
 
     // A statement that the database gives up.
     let socket = workplace.data().join("run");
-    let address = embedded::address(&socket, "healthcare", "healthcare");
-    let connect = async || address.connect().await.unwrap();
+    let options = embedded::socket_options(&socket, "healthcare", "healthcare");
+    let connect = async || options.connect().await.unwrap();
     let lock = Lock::patients(connect().await, &[patient]).await;
     let (changing, change) = (user.clone(), canaries.patient());
     let blocked = tokio::spawn(async move { changing.patch(&target, &change).await });

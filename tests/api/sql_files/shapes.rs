@@ -94,12 +94,12 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),
         Sql::PatientsCreateMany => {
             let arrays = create(&patient::FIELDS).into_iter().map(array_of);
-            (arrays.collect(), with_place(Patient::COLUMNS))
+            (arrays.collect(), with_ordinal(Patient::COLUMNS))
         }
         Sql::PatientsGet => (vec![T::INT8, T::INT8], short(columns(Patient::COLUMNS))),
         Sql::PatientsGetMany => {
-            let place = Column::computed("place", T::INT8);
-            let columns = [short(columns(Patient::COLUMNS)), vec![place]];
+            let ordinal = Column::computed("ordinal", T::INT8);
+            let columns = [short(columns(Patient::COLUMNS)), vec![ordinal]];
             (vec![T::INT8_ARRAY, T::INT8_ARRAY], columns.concat())
         }
         Sql::PatientsGetWhole => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
@@ -185,8 +185,8 @@ fn delete() -> Vec<Type> {
 }
 
 /// The columns, and the place among those that were asked for.
-fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
-    [columns(columns_of), vec![Column::computed("place", Type::INT8)]].concat()
+fn with_ordinal(columns_of: &[row::Column]) -> Vec<Column> {
+    [columns(columns_of), vec![Column::computed("ordinal", Type::INT8)]].concat()
 }
 
 /// What goes over the shared connection: long texts only of a row that is not large.
