@@ -1,9 +1,9 @@
-//! The log: text lines on standard output. Requests append to a buffer in memory, and a thread of its
-//! own writes what has gathered there, so that no worker waits for the output.
+//! The log: lines of text on standard output. Requests append to a buffer in memory, which a
+//! dedicated thread writes, so that no worker waits for the output.
 //!
-//! With tracing-appender, a channel with a message for each line, and tracing-subscriber, the log took a
-//! sixth of what a request from memory costs; like this it takes 4% (`/health/live`, 64 connections,
-//! against `LOG=warn`, CPU time of both cores by `perf record -a`).
+//! tracing-subscriber with tracing-appender, which sends a message for each line, took a sixth of
+//! the cost of a request served from memory; this takes 4% (`/health/live`, 64 connections, against
+//! `LOG=warn`, CPU time of both cores by `perf record -a`).
 
 mod line;
 
@@ -17,22 +17,23 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, subscriber};
 
-/// How long lines gather after some were written, so that the thread is not woken for each.
+/// The pause between two writes, in which lines accumulate, so that the thread is not woken for
+/// each.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
-/// Bytes that wait at most. Lines beyond are dropped: an output that nobody reads must not stop the
-/// service, nor fill its memory.
+/// The most buffered bytes. Further lines are dropped: an output that nobody reads must neither
+/// block the service nor fill its memory.
 const MAX_BUFFERED: usize = 16 << 20;
-/// Bytes of memory that are kept for the next lines.
+/// Bytes of the buffer that are kept for the next lines.
 const RETAINED_CAPACITY: usize = 1 << 20;
 
-/// Starts logging. What is logged is written at the latest when the guard is dropped.
+/// Starts logging. All lines are written at the latest when the guard is dropped.
 pub fn start(level: LevelFilter) -> io::Result<Guard> {
     let lines = Lines::default();
     let writer = lines.clone();
     let thread = thread::Builder::new().name("log".into()).spawn(move || writer.write_out())?;
     subscriber::set_global_default(Log { level, lines: lines.clone() })
         .map_err(io::Error::other)?;
-    // The message of a panic may quote what a client sent; its place does not.
+    // The message of a panic may quote what a client sent; its location does not.
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panicked");
@@ -40,7 +41,7 @@ pub fn start(level: LevelFilter) -> io::Result<Guard> {
     Ok(Guard { lines, thread: Some(thread) })
 }
 
-/// Writes what is left when it is dropped.
+/// Writes the remaining lines when dropped.
 pub struct Guard {
     lines: Lines,
     thread: Option<JoinHandle<()>>,
@@ -56,7 +57,7 @@ impl Drop for Guard {
     }
 }
 
-/// Makes a line of each event whose level is wanted. There are no spans.
+/// Formats each event of an enabled level as a line. There are no spans.
 struct Log {
     level: LevelFilter,
     lines: Lines,
@@ -88,7 +89,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// Lines on their way to the output.
+/// The buffer between requests and the writer.
 #[derive(Clone, Default)]
 struct Lines {
     shared: Arc<Shared>,
@@ -132,7 +133,7 @@ impl Lines {
         let mut bytes = Vec::new();
         loop {
             let (dropped, ended) = self.take(&mut bytes);
-            // Without an output there is nobody to tell.
+            // A failing output cannot be reported anywhere.
             let _ = output.write_all(&bytes);
             let _ = output.flush();
             if dropped > 0 {
@@ -146,7 +147,8 @@ impl Lines {
         }
     }
 
-    /// Waits for lines, and takes them all. Tells how many were dropped, and whether these are the last.
+    /// Waits for lines and takes them all. Returns how many were dropped, and whether the log has
+    /// ended.
     fn take(&self, bytes: &mut Vec<u8>) -> (u64, bool) {
         let is_idle = |buffered: &mut Buffered| buffered.bytes.is_empty() && !buffered.ended;
         let buffered = self.shared.available.wait_while(self.lock(), is_idle);
@@ -162,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written of some events.
+    /// The lines of some events.
     fn logged(level: LevelFilter, events: impl FnOnce()) -> String {
         let lines = Lines::default();
         subscriber::with_default(Log { level, lines: lines.clone() }, events);

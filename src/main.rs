@@ -1,6 +1,6 @@
 //! The command line: serve (the default), migrate, admin, user.
 
-/// What is more than a few lines.
+/// Commands of more than a few lines.
 mod commands {
     pub mod user;
 }
@@ -27,10 +27,11 @@ use healthcare_backend::server::serve;
 
 use commands::user::{self, NewUser, WrongInput};
 
-/// How long the program waits for the database before it listens, so that who comes at once is served.
+/// How long the start waits for the database before listening, so that early requests do not fail
+/// needlessly.
 const WAIT_BEFORE_LISTENING: Duration = Duration::from_secs(2);
 
-/// Exit status for settings and arguments that are wrong.
+/// The exit status for wrong settings and arguments.
 const USAGE: u8 = 2;
 
 /// A healthcare backend: patients, doctors and who treats whom, over REST on PostgreSQL.
@@ -72,7 +73,7 @@ enum UserCommand {
     Add(NewUser),
 }
 
-/// What went wrong, in one line for whoever started the program.
+/// What went wrong, in one line for the operator.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -124,7 +125,8 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
 }
 
 async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
-    // From here on these signals wait until they are asked for, so that a start comes to its end.
+    // From here on these signals are queued until they are awaited, so that they do not interrupt
+    // the start.
     let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
     let database_connections = max_database_connections(config.workers, config.pool_size);
     let mut database = RunningDatabase::start(config, database_connections).await?;
@@ -136,7 +138,7 @@ async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
         );
     }
     let result = serve_on(&database, config, database_connections, stop, examples).await;
-    // Last of all, when nothing writes any more.
+    // Last, when nothing writes any more.
     database.stop();
     result
 }
@@ -152,7 +154,7 @@ async fn serve_on(
     let app = App::new(config.clone(), database.connect_options().clone(), &secret)
         .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
     let app = Arc::new(app);
-    // Ends only if the database can never be used as it is.
+    // Resolves only if the database cannot be used as it is.
     let mut unusable_database = pin!(async {
         let options = database.connect_options();
         match migrations::prepare_when_available(
@@ -200,8 +202,8 @@ async fn serve_on(
     Ok(())
 }
 
-/// Ends when the service must no longer listen: after a signal and the delay in which load balancers
-/// notice that it is not ready, or after a second signal.
+/// Resolves when the service must stop listening: after a signal and the delay in which load
+/// balancers notice that it is not ready, or after a second signal.
 async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
     let mut signal_received = async || {
         tokio::select! {
@@ -227,14 +229,14 @@ async fn set_role(database: &RunningDatabase, email: &str, role: &str) -> Result
     Ok(())
 }
 
-/// A database that can be connected to.
+/// A database that accepts connections.
 enum RunningDatabase {
     Url(Box<ConnectOptions>),
     Embedded(Box<Embedded>),
 }
 
 impl RunningDatabase {
-    /// For the service, which runs the embedded database itself.
+    /// For the service, which starts the embedded database.
     async fn start(config: &Config, connections: usize) -> Result<Self, Failure> {
         match &config.database {
             Database::Url(url) => Ok(Self::Url(url.clone())),
@@ -246,7 +248,7 @@ impl RunningDatabase {
         }
     }
 
-    /// For a command, which may run while the service runs.
+    /// For a command, which may run beside the service and use its embedded database.
     async fn join(config: &Config) -> Result<Self, Failure> {
         match &config.database {
             Database::Url(url) => Ok(Self::Url(url.clone())),
@@ -265,7 +267,7 @@ impl RunningDatabase {
         }
     }
 
-    /// Where the data is, without a secret.
+    /// Where the data is, without secrets.
     fn data_location(&self) -> String {
         match self {
             Self::Url(_) => "DATABASE_URL".to_owned(),

@@ -1,4 +1,4 @@
-//! The values of single settings: how each kind is spelled and checked.
+//! Parsing and checking the values of single settings.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub fn cors_origins(value: Option<&str>) -> Result<Origins, ConfigError> {
     }
 }
 
-/// A secret, if it is set.
+/// A secret of sufficient length, if it is set.
 pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, ConfigError> {
     match value.map(Secret::new) {
         None => Ok(None),
