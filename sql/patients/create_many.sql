@@ -1,5 +1,6 @@
--- Creates patients of the users $1, and returns them with their places. The ids are drawn first, because
--- PostgreSQL does not promise in which order an INSERT returns its rows.
+-- Inserts patients of the users $1, and returns them with their ordinals in the arrays. Ids are
+-- drawn before the INSERT, because PostgreSQL does not guarantee the order of the rows that
+-- RETURNING yields.
 WITH new AS (
     SELECT nextval('patients_id_seq') AS id, input.*
     FROM unnest(
@@ -25,9 +26,10 @@ inserted AS (
     RETURNING *
 )
 SELECT
-    inserted.id, inserted.name, inserted.age, inserted.gender, inserted.date_of_birth, inserted.phone, inserted.email,
-    inserted.address, inserted.blood_group, inserted.allergies, inserted.medical_history, inserted.notes,
-    inserted.emergency_contact_name, inserted.emergency_contact_phone, inserted.metadata, inserted.created_by,
-    inserted.version, inserted.created_at, inserted.updated_at, new.ordinal
+    inserted.id, inserted.name, inserted.age, inserted.gender, inserted.date_of_birth,
+    inserted.phone, inserted.email, inserted.address, inserted.blood_group, inserted.allergies,
+    inserted.medical_history, inserted.notes, inserted.emergency_contact_name,
+    inserted.emergency_contact_phone, inserted.metadata, inserted.created_by, inserted.version,
+    inserted.created_at, inserted.updated_at, new.ordinal
 FROM inserted
 JOIN new ON new.id = inserted.id

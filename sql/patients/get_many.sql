@@ -1,5 +1,6 @@
--- The patients $2 of the users $1 as get has them, each with its place among them. One lookup of the key
--- for each, also where PostgreSQL does not know yet how large the table is. Index: patients_pkey.
+-- The patients $2 of the users $1 with the columns of get.sql, each with its ordinal in the arrays.
+-- LATERAL with LIMIT 1 makes it one index lookup for each, even while PostgreSQL has no statistics
+-- of the table. Index: patients_pkey.
 SELECT
     found.id, found.name, found.age, found.gender, found.date_of_birth, found.phone, found.email,
     CASE WHEN NOT large THEN address END AS address, found.blood_group,
@@ -7,7 +8,8 @@ SELECT
     CASE WHEN NOT large THEN medical_history END AS medical_history,
     CASE WHEN NOT large THEN notes END AS notes, found.emergency_contact_name,
     found.emergency_contact_phone, CASE WHEN NOT large THEN metadata END AS metadata,
-    found.created_by, found.version, found.created_at, found.updated_at, found.large, requested.ordinal
+    found.created_by, found.version, found.created_at, found.updated_at, found.large,
+    requested.ordinal
 FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS requested (owner, id, ordinal)
 CROSS JOIN LATERAL (
     SELECT
