@@ -1,5 +1,5 @@
-//! Attacks over bare sockets on the real program: each has one exact answer, none does harm, and none
-//! leaves a trace.
+//! Attacks over bare sockets on the real program: each has one exact answer, none does harm, and
+//! none leaves a trace.
 
 mod bodies;
 mod flow;

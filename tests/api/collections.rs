@@ -1,4 +1,5 @@
-//! What collections written for other implementations send: other paths and other names for the same.
+//! What collections written for other implementations send: other paths and other names for the
+//! same.
 
 use hyper::Method;
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 //! request gets that far without a proper answer.
 //!
 //! NOT NULL and primary keys are not in the table, because no statement can violate them: ids are
-//! always generated, and what must not be null is required, has a default, or is the user's id. Tests
-//! below prove both from the schema. Only where ids are drawn at random, chance can, and the key is in
-//! the table.
+//! always generated, and what must not be null is required, has a default, or is the user's id.
+//! Tests below prove both from the schema. Only where ids are drawn at random, chance can, and the
+//! key is in the table.
 
 mod table;
 
@@ -201,7 +201,8 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
         });
         expected.extend(names.map(|name| format!("{table}.{name}")));
     }
-    // Sessions, logins and registrations are the server's alone. The user's id comes from the token.
+    // Sessions, logins and registrations are the server's alone. The user's id comes from the
+    // token.
     expected.extend(["patients", "doctors", "mappings"].map(|table| format!("{table}.created_by")));
     assert_eq!(found, expected);
 }

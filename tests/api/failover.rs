@@ -136,8 +136,8 @@ async fn an_instance_that_was_at_an_old_primary_learns_all_that_has_ended_at_the
     caught_up(&old, &new).await;
     promote(&new).await;
 
-    // Some sessions end at the new primary while the instance still asks the old one. Long ago, as it
-    // seems to the new one, whose clock may be another too.
+    // Some sessions end at the new primary while the instance still asks the old one. Long ago, as
+    // it seems to the new one, whose clock may be another too.
     let moved = server_behind(&to_new, &[]).await;
     for client in &clients[..4] {
         log_out(&moved, client).await;
@@ -285,8 +285,8 @@ async fn a_read_that_timed_out_on_the_shared_connection_is_cancelled() {
     // The shared connection is there.
     ada.get("/api/patients").await.expect(200);
     let lock = Lock::table(connect(&cluster).await).await;
-    // One behind the other: PostgreSQL gives the first up, and is at the second when nobody waits for it
-    // and those behind it any more.
+    // One behind the other: PostgreSQL gives the first up, and is at the second when nobody waits
+    // for it and those behind it any more.
     let targets = ["/api/patients".to_owned(), format!("/api/patients/{id}")];
     let more = ["/api/patients?limit=7", "/api/patients?limit=8"].map(str::to_owned);
     let reading = targets.iter().chain(&more).map(|target| ada.get(target));

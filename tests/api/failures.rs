@@ -1,5 +1,5 @@
-//! What happens when a part does not do its part: clients that leave or fall silent, a database that
-//! is slow, busy, changed, gone or mute, a service that is told to stop.
+//! What happens when a part does not do its part: clients that leave or fall silent, a database
+//! that is slow, busy, changed, gone or mute, a service that is told to stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,7 +85,8 @@ async fn reads_whose_clients_left_give_their_connections_back() {
     leave(&server, sockets).await;
     lock.release().await;
 
-    // Nothing of the forty stays in front of these, neither in the pool nor on the shared connection.
+    // Nothing of the forty stays in front of these, neither in the pool nor on the shared
+    // connection.
     for target in ["/api/patients?search=Grace", "/api/patients"] {
         for _ in 0..20 {
             assert_eq!(ada.get(target).await.expect(200).json()[0]["name"], "Grace");

@@ -1,5 +1,5 @@
-//! What tokens rest on: the ids of users and sessions, what an older version has left of them, and how long
-//! a token lasts.
+//! What tokens rest on: the ids of users and sessions, what an older version has left of them, and
+//! how long a token lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +166,8 @@ async fn a_change_of_password_ends_what_an_older_program_began_too() {
     client.put("/api/auth/password", &body).await.expect(204);
     let sql = "SELECT ended_at IS NOT NULL FROM sessions WHERE id = $1";
     assert!(database.query_one(sql, &[&old]).await.unwrap().get::<_, bool>(0));
-    // The service has read since then what has ended, and has not stumbled over a session without a sid.
+    // The service has read since then what has ended, and has not stumbled over a session without a
+    // sid.
     tokio::time::sleep(Duration::from_millis(700)).await;
     client.get("/api/auth/me").await.expect(200);
     refresh(&server, session["refresh_token"].as_str().unwrap()).await.expect(200);

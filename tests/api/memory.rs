@@ -1,4 +1,5 @@
-//! What is held for clients is bounded in bytes, whatever they ask for and however slowly they read.
+//! What is held for clients is bounded in bytes, whatever they ask for and however slowly they
+//! read.
 
 mod held;
 mod whole;
@@ -13,8 +14,8 @@ use crate::harness::{Client, TestDb};
 /// The longest texts that a patient may have: in the database, and once more as JSON.
 const LONG_TEXTS: [&str; 2] = ["\u{1f600}", "\u{1}"];
 
-/// Adds patients to a user: those with an even number have no long texts, the others all that there is
-/// room for.
+/// Adds patients to a user: those with an even number have no long texts, the others all that there
+/// is room for.
 const SQL_LARGE: &str =
     "INSERT INTO patients (created_by, name, notes, allergies, medical_history, metadata)
     SELECT $1, n::text, long, long, long, json_build_object('a', repeat('m', 8000))

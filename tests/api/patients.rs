@@ -184,7 +184,8 @@ async fn patients_made_at_the_same_moment_go_to_who_made_them_each_with_its_own_
     assert!(merged.iter().any(|row| row.get::<_, i64>(0) > 0), "each was made alone");
 }
 
-/// Every field, with a value that no other field and no other number has, where the field allows it.
+/// Every field, with a value that no other field and no other number has, where the field allows
+/// it.
 fn distinct(number: usize) -> Value {
     let text = |field: &str| format!("{field} {number}: NULL, {{\"\\\"}}\n\u{1F600}");
     let (gender, blood_group) =

@@ -1,4 +1,5 @@
-//! The program as it is started: settings, commands, signals, and what it says when it cannot start.
+//! The program as it is started: settings, commands, signals, and what it says when it cannot
+//! start.
 
 use std::ffi::OsString;
 use std::fs;

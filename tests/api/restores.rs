@@ -1,5 +1,6 @@
-//! A database that is put back to an earlier moment: whoever registered since is gone, the sequences hand out
-//! the same numbers again, and no token of then opens what somebody else gets now.
+//! A database that is put back to an earlier moment: whoever registered since is gone, the
+//! sequences hand out the same numbers again, and no token of then opens what somebody else gets
+//! now.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -96,8 +97,8 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// One of PostgreSQL's programs that the service does not use. Some systems link those that it does into
-/// `PATH`, but not these beside them.
+/// One of PostgreSQL's programs that the service does not use. Some systems link those that it does
+/// into `PATH`, but not these beside them.
 fn command(programs: &Programs, name: &str) -> Command {
     let initdb = fs::canonicalize(programs.command("initdb").get_program()).unwrap();
     programs.command(initdb.with_file_name(name).to_str().unwrap())
@@ -176,8 +177,8 @@ impl Server {
     }
 }
 
-/// A physical backup takes the place of the server it was made of, at the same address. So does a standby that
-/// is promoted before it has the last transactions.
+/// A physical backup takes the place of the server it was made of, at the same address. So does a
+/// standby that is promoted before it has the last transactions.
 async fn physical_backup(restart: bool) {
     let programs = Programs::find(None, None).unwrap();
     let workplace = Workplace::new();

@@ -114,7 +114,8 @@ async fn every_index_that_a_comment_names_exists() {
     let mut used = BTreeSet::new();
     for sql in Sql::ALL {
         let named = named_indexes(sql.text());
-        // Adding a row without looking at others needs no index, and nor does asking about the server.
+        // Adding a row without looking at others needs no index, and nor does asking about the
+        // server.
         let needs_none = [
             "server/state",
             "patients/create",

@@ -1,5 +1,6 @@
-//! Changes of the program and of its schema while others serve: newer and older programs side by side,
-//! migrations that must wait, roles that may not change the schema, a database that comes later.
+//! Changes of the program and of its schema while others serve: newer and older programs side by
+//! side, migrations that must wait, roles that may not change the schema, a database that comes
+//! later.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -97,7 +98,8 @@ async fn as_of_the_third_migration() -> TestDb {
 #[tokio::test]
 async fn a_migration_waits_behind_an_open_transaction_and_nobody_behind_the_migration() {
     let database = as_of_the_third_migration().await;
-    // The next one makes foreign keys to patients and doctors, which locks out whoever changes them.
+    // The next one makes foreign keys to patients and doctors, which locks out whoever changes
+    // them.
     let open = database.connect().await;
     let user = "INSERT INTO users (name, email, password_hash) VALUES ('A', 'a@example.com', 'x')";
     open.batch_execute(user).await.unwrap();

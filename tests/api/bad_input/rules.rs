@@ -1,5 +1,6 @@
-//! The rules of the contract as examples: for each kind of field values just inside and just outside.
-//! Values are JSON as it is sent, because much of what can be wrong is wrong in the spelling.
+//! The rules of the contract as examples: for each kind of field values just inside and just
+//! outside. Values are JSON as it is sent, because much of what can be wrong is wrong in the
+//! spelling.
 
 use crate::harness::random;
 
@@ -30,7 +31,8 @@ fn texts(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| text(value)).collect()
 }
 
-/// Twice the same length: in ASCII, and in characters that are one each although they are four bytes.
+/// Twice the same length: in ASCII, and in characters that are one each although they are four
+/// bytes.
 fn of_length(length: usize) -> [String; 2] {
     [text(&"x".repeat(length)), text(&WIDE.repeat(length))]
 }

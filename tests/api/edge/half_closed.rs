@@ -1,5 +1,5 @@
-//! Clients that close their sending side (`shutdown(SHUT_WR)`): what they have asked for whole, they
-//! get.
+//! Clients that close their sending side (`shutdown(SHUT_WR)`): what they have asked for whole,
+//! they get.
 
 use std::time::{Duration, Instant};
 

@@ -12,7 +12,8 @@ use crate::harness::program::{Program, Workplace, database_url};
 use crate::harness::{Client, TestDb, TestServer, until};
 use crate::lists::ids;
 
-/// What 100 connections may come to, in KiB: 32 each, and what the rest of the program takes meanwhile.
+/// What 100 connections may come to, in KiB: 32 each, and what the rest of the program takes
+/// meanwhile.
 const MARGIN: u64 = 100 * 32 + (6 << 10);
 
 struct Scene {
@@ -185,7 +186,8 @@ async fn a_list_goes_on_when_its_client_does() {
     let server = TestServer::start().await;
     let user = server.user().await;
     add_large_patients(server.database(), &user, 200, LONG_TEXTS[1]).await;
-    // Together they would like more than the user is allowed, and each is read to its end after a while.
+    // Together they would like more than the user is allowed, and each is read to its end after a
+    // while.
     let request = get(&user, "/api/patients").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
     let mut sockets = Vec::new();
     for _ in 0..20 {

@@ -10,7 +10,8 @@ use tokio_postgres::{Client as Database, SimpleQueryMessage};
 use super::named_indexes;
 use crate::harness::TestDb;
 
-/// Whose the patient `n` of 20,000 is: half of them are one user's, or most users have a single one.
+/// Whose the patient `n` of 20,000 is: half of them are one user's, or most users have a single
+/// one.
 const OWNERS: [&str; 2] =
     ["CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 4000 END", "CASE WHEN n <= 19000 THEN n ELSE 1 END"];
 
@@ -173,8 +174,8 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
             let sorts = plan.matches("->  Sort").count() + usize::from(plan.starts_with("Sort"));
             let both = [Sql::MappingsFirst, Sql::MappingsList, Sql::MappingsSeek];
             let single = usize::from(both.contains(&sql));
-            // A plan for these values would not look at the filters, which are not given. A filter on a
-            // join would read all of a user's patients for each of his mappings.
+            // A plan for these values would not look at the filters, which are not given. A filter
+            // on a join would read all of a user's patients for each of his mappings.
             if sorts > single || plan.contains("Join Filter") || !plan.contains("$1") {
                 wrong.push(format!("{}, filled {filled}:\n{plan}", sql.file()));
             }

@@ -17,10 +17,11 @@ pub struct Shape {
 pub struct Column {
     pub name: &'static str,
     pub sql_type: Type,
-    /// None for a column that the statement computes: PostgreSQL does not say whether it may be null.
+    /// None for a column that the statement computes: PostgreSQL does not say whether it may be
+    /// null.
     pub nullable: Option<bool>,
-    /// An outer join can make the column null, whatever the table says, and the code reads it before
-    /// it knows that it is not.
+    /// An outer join can make the column null, whatever the table says, and the code reads it
+    /// before it knows that it is not.
     pub outer: bool,
 }
 
