@@ -1,4 +1,4 @@
-//! Changes that come at the same time: none is lost, and a condition lets one through.
+//! Concurrent changes: none is lost, and of those with the same condition one succeeds.
 
 use futures_util::future::join_all;
 use hyper::Method;
