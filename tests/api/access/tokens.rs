@@ -111,7 +111,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Control: the same construction without a defect is accepted.
+/// Control test: a token that is built the same way without a defect is accepted.
 #[tokio::test]
 async fn a_token_that_is_signed_again_is_valid() {
     let server = TestServer::start().await;

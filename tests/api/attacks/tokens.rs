@@ -148,7 +148,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     attacks
 }
 
-/// Control: the same construction without a defect is accepted.
+/// Control test: a token that is built the same way without a defect is accepted.
 #[tokio::test]
 async fn a_token_that_is_forged_with_the_right_key_and_nothing_wrong_is_valid() {
     let server = TestServer::start().await;

@@ -157,7 +157,7 @@ fn create(fields: &[Field]) -> Vec<Type> {
     [Type::INT8].into_iter().chain(fields).collect()
 }
 
-/// The key columns of a batch.
+/// The array type for values of this type.
 fn array_of(element: Type) -> Type {
     match element {
         Type::INT4 => Type::INT4_ARRAY,
