@@ -1,4 +1,4 @@
-//! `/api/doctors`: everybody sees them; the statements that change one look up who may.
+//! `/api/doctors`: visible to all users; the statements that change one check who may.
 
 use hyper::StatusCode;
 use tokio_postgres::types::Json;

@@ -1,4 +1,4 @@
-//! Whether the process and the database answer.
+//! Liveness and readiness.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -10,13 +10,13 @@ use crate::http::response::json_bytes;
 
 const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 
-/// The process answers.
+/// The process responds.
 pub fn live() -> Response {
     json_bytes(StatusCode::OK, OK)
 }
 
-/// The database answers too and can be written, and the instance is not about to stop. `GET /health` is
-/// the same.
+/// The database answers and accepts writes, and the instance is not stopping. `GET /health` is the
+/// same.
 pub async fn ready(worker: &Worker) -> Result<Response> {
     if worker.app.is_stopping() {
         return Err(Error::Stopping);

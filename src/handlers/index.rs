@@ -1,4 +1,4 @@
-//! What this is and where things are, for whoever comes without a path.
+//! The root of the API: name, version and links.
 
 use bytes::Bytes;
 use hyper::StatusCode;

@@ -1,4 +1,4 @@
-//! `/api/mappings`: which doctors treat a user's patients.
+//! `/api/mappings`: the doctors assigned to a user's patients.
 
 use hyper::StatusCode;
 

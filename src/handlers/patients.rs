@@ -1,4 +1,4 @@
-//! `/api/patients`: each statement names the owner, so that another user's patient is not there.
+//! `/api/patients`: the owner is part of each statement, so another user's patient is not found.
 
 use hyper::StatusCode;
 use tokio_postgres::types::Json;
@@ -26,7 +26,7 @@ const PATH: &str = "/api/patients";
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    // Only small rows become one statement with others: it is held whole.
+    // Only small rows are batched, because a batch is held in memory.
     let row = if body.len() > SMALL {
         insert(worker, Sql::PatientsCreate, user, values).await?
     } else {

@@ -1,4 +1,4 @@
-//! A doctor: seen by every user, changed by the one who created them or an admin.
+//! A doctor: visible to every user, changed by its creator or an admin.
 
 use super::input::{Field, optional, required};
 use super::rules::Rule;

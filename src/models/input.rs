@@ -1,5 +1,5 @@
-//! A JSON body read by a list of fields: every bad field is named at once, by the name that was
-//! sent, and what is right comes back in the order of the list.
+//! Reads a JSON body by a list of fields: every wrong field is reported at once, by the name that
+//! was sent, and valid values are returned in the order of the list.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use super::nearest::UnknownNames;
 use super::rules::{Rule, Value};
 use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 
-/// Fields that the server sets. They are accepted and ignored, so that a resource can be sent back
-/// as it was read.
+/// Fields that the server sets. They are accepted and ignored, so that a client can send a resource
+/// back as it was read.
 const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
 /// One field that a client may send.
@@ -45,7 +45,7 @@ impl Field {
     }
 }
 
-/// Reads a body in which every required field must stand.
+/// Reads a body that must have every required field.
 pub fn read_new<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
@@ -53,7 +53,7 @@ pub fn read_new<'a, const N: usize>(
     read(fields, body, true)
 }
 
-/// Reads a body that may hold any of the fields; null clears an optional one.
+/// Reads a body that may have any of the fields; null clears an optional one.
 pub fn read_patch<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
@@ -64,7 +64,7 @@ pub fn read_patch<'a, const N: usize>(
 fn read<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
-    whole: bool,
+    complete: bool,
 ) -> Result<[Value<'a>; N]> {
     debug_assert!(names_are_distinct(fields), "a field has the name of another");
     let Members(members) = Members::parse(body)?;
@@ -78,9 +78,9 @@ fn read<'a, const N: usize>(
         if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
-        let place =
+        let slot =
             fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.is_called(name));
-        let Some(((field, value), given)) = place else {
+        let Some(((field, value), given)) = slot else {
             let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| *f == name);
             match server {
                 Some((_, given)) if !*given => *given = true,
@@ -99,7 +99,7 @@ fn read<'a, const N: usize>(
         }
     }
     errors.extend(unlike(fields, &values, &given));
-    if whole {
+    if complete {
         let missing =
             fields.iter().zip(given).filter(|(field, name)| field.required && name.is_none());
         errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
@@ -115,7 +115,8 @@ fn names_are_distinct(fields: &[Field]) -> bool {
     names.iter().enumerate().all(|(at, name)| !names.iter().skip(at + 1).any(|other| other == name))
 }
 
-/// The fields that do not repeat another as they must. Where that one is wrong itself, nothing is said.
+/// The fields that must equal another one but do not. Nothing is reported if the other one is wrong
+/// itself.
 fn unlike<'f>(
     fields: &'static [Field],
     values: &'f [Value<'_>],
@@ -150,8 +151,8 @@ fn twice(name: &str, field: &str) -> FieldError {
     FieldError::new(name, message)
 }
 
-/// The fields that were sent, rebuilt from checked values. As JSON it is what the UPDATE statements
-/// overlay on a row.
+/// The fields that were sent, rebuilt from checked values. Its JSON is what the UPDATE statements
+/// merge into a row.
 #[derive(Debug)]
 pub struct Patch<'a, const N: usize> {
     fields: &'static [Field; N],
@@ -182,8 +183,8 @@ mod tests {
         optional("metadata", Rule::Metadata),
     ];
 
-    fn refused(body: &str, whole: bool) -> Vec<(String, String)> {
-        match read(&FIELDS, body.as_bytes(), whole) {
+    fn refused(body: &str, complete: bool) -> Vec<(String, String)> {
+        match read(&FIELDS, body.as_bytes(), complete) {
             Err(Error::Validation { errors, .. }) => {
                 errors.into_iter().map(|error| (error.field, error.message.into_owned())).collect()
             }

@@ -1,4 +1,4 @@
-//! A patient: seen and changed by the user who created them, and by nobody else.
+//! A patient: visible to and changed by its creator only.
 
 use jiff::civil::Date;
 

@@ -1,4 +1,4 @@
-//! What the value of a field may be, and the value once it is checked.
+//! The rules for values of fields, and checked values.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,13 +15,13 @@ use crate::id::parse_id;
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
 const MAX_EMAIL: usize = 254;
 const MAX_PHONE: usize = 32;
-/// What may stand between the digits of a phone number.
+/// Characters allowed between the digits of a phone number.
 const PHONE_MARKS: &[u8] = b" +-().x/#";
-/// Nobody alive was born before.
+/// No living person was born earlier.
 const EARLIEST_BIRTH: Date = date(1850, 1, 1);
-/// The most text of `metadata`, in bytes.
+/// The largest JSON text of `metadata`, in bytes.
 const MAX_METADATA: usize = 8192;
-/// bcrypt reads 72 bytes, the last of which is its own.
+/// bcrypt uses at most 72 bytes, including a terminating NUL.
 const MAX_PASSWORD_BYTES: usize = 71;
 const MIN_PASSWORD: usize = 8;
 
@@ -31,7 +31,7 @@ const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"
 /// The rule of one field. Lengths count Unicode scalar values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Text that is not of white space only.
+    /// Text that is not only white space.
     Name {
         max: usize,
     },
@@ -52,13 +52,13 @@ pub enum Rule {
     /// A positive id, as a number or as a string of digits.
     Id,
     NewPassword,
-    /// Any text, even one that could never be right; what it is compared with decides.
+    /// Any text, even an impossible one: the comparison decides.
     Credential,
-    /// The same text as that of the field of this name, in the same body.
+    /// Must equal the field of this name in the same body.
     Repeats(&'static str),
 }
 
-/// A checked value, as a parameter of a statement and as JSON of a patch.
+/// A checked value: a parameter of a statement, or JSON in a patch.
 #[derive(Debug, Clone)]
 pub enum Value<'a> {
     /// Not sent.
@@ -74,7 +74,7 @@ pub enum Value<'a> {
 type Checked<'a> = Result<Value<'a>, Cow<'static, str>>;
 
 impl Rule {
-    /// Checks a value that is not null. The error says what would be right.
+    /// Checks a value that is not null. The error says what is expected.
     pub fn check(self, raw: &RawValue) -> Checked<'_> {
         match self {
             Self::Name { max } => name(text(raw)?, max),
@@ -89,7 +89,7 @@ impl Rule {
             Self::Id => id(raw),
             Self::NewPassword => new_password(text(raw)?),
             Self::Credential => string(raw).map(Value::Text),
-            // What it must equal may come after it.
+            // The other field may come later in the body.
             Self::Repeats(_) => Ok(Value::Json(Cow::Borrowed(raw))),
         }
     }
@@ -113,7 +113,7 @@ impl Rule {
         }
     }
 
-    /// What null stands for: nothing, except that metadata is always an object.
+    /// The value of null: metadata is always an object.
     pub fn null(self) -> Value<'static> {
         match self {
             Self::Metadata => serde_json::from_str("{}").map_or(Value::Absent, Value::Json),
@@ -140,7 +140,7 @@ fn string(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
     members::text(raw).ok_or_else(|| "must be Unicode text".into())
 }
 
-/// A string that PostgreSQL can keep as text.
+/// A string that PostgreSQL can store as text.
 fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
     let text = string(raw)?;
     if text.contains('\0') {
@@ -150,7 +150,7 @@ fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
 }
 
 fn text_within(text: Cow<'_, str>, min: usize, max: usize) -> Checked<'_> {
-    // No text has more characters than bytes.
+    // A text has at most as many characters as bytes, so most need no counting.
     let surely = text.len() <= max && min <= 1 && text.len() >= min;
     if surely || (min..=max).contains(&text.chars().count()) {
         return Ok(Value::Text(text));
@@ -220,7 +220,7 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
 }
 
 fn birth_date(text: &str) -> Checked<'static> {
-    // Where it is tomorrow already, people are born too.
+    // In some time zones it is tomorrow already.
     let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
     match iso_date(text) {
         Some(born) if born >= EARLIEST_BIRTH && latest.is_ok_and(|latest| born <= latest) => {
@@ -261,7 +261,7 @@ fn email(text: Cow<'_, str>) -> Checked<'_> {
     Err(format!("must be an e-mail address of at most {MAX_EMAIL} characters").into())
 }
 
-/// The rule of WHATWG HTML, section 4.10.5.1.5: what browsers accept as an e-mail address.
+/// WHATWG HTML, section 4.10.5.1.5: the addresses that browsers accept.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
     let local_byte =
@@ -276,7 +276,7 @@ fn is_email(text: &str) -> bool {
 }
 
 impl Value<'_> {
-    /// The same value, independent of the body that it came in.
+    /// The same value, without borrowing from the body.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Self::Absent => Value::Absent,
@@ -289,7 +289,7 @@ impl Value<'_> {
         }
     }
 
-    /// The text of a checked text; empty for anything else.
+    /// The text; empty for other kinds of value.
     pub fn as_text(&self) -> &str {
         match self {
             Self::Text(text) => text,
