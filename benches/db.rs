@@ -1,17 +1,19 @@
-//! Every statement of the service as it runs there, short reads on a shared connection and everything on the pool, with
-//! 1, 8 and 64 clients at once, beside `SELECT 1` on a bare connection; and rows turned into JSON.
+//! Every statement of the service as it runs there, short reads on a shared connection and all on
+//! the pool, with 1, 8 and 64 concurrent clients, next to `SELECT 1` on a bare connection; and rows
+//! serialized to JSON.
 //!
-//! Run with `cargo bench --bench db`, or a part of it with `cargo bench --bench db -- patients/get`. It
-//! starts a PostgreSQL of its own. The names are those of the files under `sql/`, then where the statement
-//! runs, then the number of clients. The time is that of one statement of every client; elements are
-//! statements. Writes are durable, so that they measure the disk too.
+//! Run with `cargo bench --bench db`, or a part of it with `cargo bench --bench db --
+//! patients/get`. It starts its own PostgreSQL. A name is a file under `sql/`, where the statement
+//! runs, and the number of clients. The time is that of one statement of every client; elements are
+//! statements. Writes are durable, so they measure the disk too.
 //!
-//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1, 8 and 64 clients: `SELECT 1` 89, 87 and
-//! 253 us; `patients/get` on the shared connection 95, 104 and 756 us, on the pool 81, 179 and 1,270 us;
-//! `patients/get_many` of 32 patients on the shared connection 176, 905 and 8,806 us, with 8 clients 283,000 patients a
-//! second where single ones are 77,000; `patients/create` 450, 1,139 and 6,492 us; `patients/create_many`
-//! of 32 patients 1,257, 5,540 and 30,859 us, with 64 clients 66,000 patients a second where single ones
-//! are 9,900. JSON of 1, 20 and 100 patients 0.8, 10.2 and 50.7 us.
+//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1, 8 and 64 clients: `SELECT 1` 89,
+//! 87 and 253 us; `patients/get` on the shared connection 95, 104 and 756 us, on the pool 81, 179
+//! and 1,270 us; `patients/get_many` of 32 patients on the shared connection 176, 905 and 8,806 us,
+//! with 8 clients 283,000 patients a second where single ones are 77,000; `patients/create` 450,
+//! 1,139 and 6,492 us; `patients/create_many` of 32 patients 1,257, 5,540 and 30,859 us, with 64
+//! clients 66,000 patients a second where single ones are 9,900. JSON of 1, 20 and 100 patients
+//! 0.8, 10.2 and 50.7 us.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "db/calls.rs"]
@@ -36,7 +38,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Row};
 
 const CLIENTS: [u32; 3] = [1, 8, 64];
-/// What a whole process has by default, and all of it on one thread here.
+/// The default of a whole process, here on one thread.
 const POOL_SIZE: usize = 32;
 
 fn main() {
@@ -52,7 +54,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// What nothing that asks a database can be faster than.
+/// The lower bound of any query.
 fn bare(criterion: &mut Criterion, runtime: &Runtime, database: &Database) {
     let mut group = criterion.benchmark_group("SELECT 1");
     for clients in CLIENTS {
@@ -85,7 +87,8 @@ fn statement(criterion: &mut Criterion, runtime: &Runtime, database: &Database, 
     group.finish();
 }
 
-/// Rows as a list's answer has them. Only a database makes a `Row`, so that this is not in `micro.rs`.
+/// Rows as in the response of a list. Only a database can produce a `Row`, so this is not in
+/// `micro.rs`.
 fn json(criterion: &mut Criterion, runtime: &Runtime, database: &Database) {
     database.tidy(Kind::Read);
     let rows = runtime.block_on(database.patients());
@@ -114,7 +117,7 @@ enum Way {
     Pool,
 }
 
-/// What a worker has, and a connection beside it.
+/// What a worker has, and a bare connection.
 struct Database<'s> {
     fixture: &'s Fixture,
     pool: Pool,
@@ -122,26 +125,26 @@ struct Database<'s> {
     bare: Client,
     /// Calls made so far.
     count: Cell<i64>,
-    /// Whether there may be other rows than those with which everything begins.
+    /// Whether rows may differ from the fixture's.
     written: Cell<bool>,
 }
 
 impl<'s> Database<'s> {
     async fn connect(fixture: &'s Fixture) -> Self {
-        let pool = Pool::new(fixture.address(), POOL_SIZE).unwrap();
+        let pool = Pool::new(fixture.connect_options(), POOL_SIZE).unwrap();
         let shared = SharedConnection::new(pool.clone());
-        let bare = fixture.address().connect().await.unwrap();
+        let bare = fixture.connect_options().connect().await.unwrap();
         Self { fixture, pool, shared, bare, count: Cell::default(), written: Cell::default() }
     }
 
-    /// Before a statement: what others have written would be measured too.
+    /// Called before a statement, so that rows written by others are not measured too.
     fn tidy(&self, next: Kind) {
         if self.written.replace(next == Kind::Write) {
             self.fixture.fill();
         }
     }
 
-    /// How long it takes `clients` at once to make so many calls each, one after the other.
+    /// The time in which `clients` concurrent clients each make this many sequential calls.
     async fn measure(&self, way: Way, sql: Sql, clients: u32, times: u64) -> Duration {
         let calls = self.calls(sql, u64::from(clients) * times).await;
         let parameters: Vec<Vec<Parameter<'_>>> = calls
@@ -150,7 +153,7 @@ impl<'s> Database<'s> {
             .collect();
         let rows = calls.first().map_or(0, |call| call.rows);
         let clients = usize::try_from(clients).unwrap();
-        // Neighbouring calls at the same time, because they are for different rows.
+        // Concurrent calls have consecutive numbers, because those are for different rows.
         let client = async |first: usize| {
             for parameters in parameters.iter().skip(first).step_by(clients) {
                 let answer = self.query(way, sql, parameters).await.unwrap();
@@ -169,7 +172,7 @@ impl<'s> Database<'s> {
         }
     }
 
-    /// Calls that were never made before.
+    /// Calls with unused numbers.
     async fn calls(&self, sql: Sql, wanted: u64) -> Vec<Call> {
         let wanted = i64::try_from(wanted).unwrap();
         if let Some(supply) = supply(sql) {
@@ -193,7 +196,7 @@ impl<'s> Database<'s> {
         start.elapsed()
     }
 
-    /// The first patients of one user, as many as make a chunk.
+    /// The first patients of one user, as many as fit a chunk.
     async fn patients(&self) -> Vec<Row> {
         let (owner, none) = (1_i64, None::<&str>);
         let parameters: [Parameter<'_>; 5] = [&0_i64, &fixture::EACH, &owner, &none, &none];

@@ -1,14 +1,14 @@
-//! Whole requests over 1 and 64 connections that are kept open: to the service, and to what it cannot be
-//! faster than, a socket that answers without looking and bare hyper.
+//! Whole requests over 1 and 64 keep-alive connections: to the service, and to two lower bounds, a
+//! socket that responds without parsing and bare hyper.
 //!
-//! Run with `cargo bench --bench http`, or a part of it with `cargo bench --bench http -- page`. It starts
-//! a PostgreSQL of its own. One thread asks and one answers; the requests are not logged. The time is that
-//! of one request on every connection; elements are requests. Creating is durable, so that it measures
-//! the disk too.
+//! Run with `cargo bench --bench http`, or a part of it with `cargo bench --bench http -- page`. It
+//! starts its own PostgreSQL. One thread is the client and one the server; requests are not logged.
+//! The time is that of one request on every connection; elements are requests. Creating is durable,
+//! so it measures the disk too.
 //!
-//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1 and 64 connections: without looking 95 and
-//! 321 us, bare hyper 84 and 317 us, live 87 and 438 us, get 132 and 1,128 us, page 283 and 6,951 us,
-//! create 442 and 3,112 us. Other runs of the same hour took up to a third more.
+//! On 2 cores of an Intel Xeon, PostgreSQL 15, 2026-11-23, with 1 and 64 connections: without
+//! parsing 95 and 321 us, bare hyper 84 and 317 us, live 87 and 438 us, get 132 and 1,128 us, page
+//! 283 and 6,951 us, create 442 and 3,112 us. Other runs within the hour took up to a third more.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "http/client.rs"]
@@ -65,12 +65,12 @@ async fn connect(address: SocketAddr, connections: u32) -> Vec<Client> {
     join_all((0..connections).map(|_| Client::connect(address))).await
 }
 
-/// How long it takes the clients at once to ask so many times each, one after the other.
+/// The time in which concurrent clients each make this many sequential requests.
 async fn ask(clients: &mut [Client], requests: &[String], times: u64) -> Duration {
     let (step, times) = (clients.len(), usize::try_from(times).unwrap());
-    let asking = clients.iter_mut().enumerate().map(|(place, client)| async move {
+    let asking = clients.iter_mut().enumerate().map(|(at, client)| async move {
         for turn in 0..times {
-            client.ask(requests[(place + turn * step) % requests.len()].as_bytes()).await;
+            client.ask(requests[(at + turn * step) % requests.len()].as_bytes()).await;
         }
     });
     let start = Instant::now();
@@ -78,12 +78,12 @@ async fn ask(clients: &mut [Client], requests: &[String], times: u64) -> Duratio
     start.elapsed()
 }
 
-/// What is sent, written out before anything is measured.
+/// The requests, serialized before the measurement.
 struct Requests {
     live: Vec<String>,
-    /// Each of the patients.
+    /// One for each patient.
     get: Vec<String>,
-    /// The first page of each user, and others that are as long.
+    /// The first page of each user, and further pages of the same length.
     page: Vec<String>,
     create: Vec<String>,
 }

@@ -97,8 +97,8 @@ impl App {
 }
 
 /// Connections that a process with these settings uses at most.
-pub fn connections(workers: usize, pool_size: usize) -> usize {
-    workers * (Parts::of(workers, pool_size).sum() + 1)
+pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
+    workers * (Shares::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
         + SPARE_CONNECTIONS
@@ -106,14 +106,14 @@ pub fn connections(workers: usize, pool_size: usize) -> usize {
 
 /// How many of a worker's pooled connections are for what, so that nothing of it can keep the rest from
 /// running. Each part has one at least.
-struct Parts {
+struct Shares {
     writes: usize,
     lists: usize,
     searches: usize,
     accounts: usize,
 }
 
-impl Parts {
+impl Shares {
     fn of(workers: usize, pool_size: usize) -> Self {
         let size = pool_size.div_ceil(workers);
         let (quarter, eighth) = ((size / 4).max(1), (size / 8).max(1));
@@ -149,10 +149,10 @@ pub struct Worker {
 impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
-        let parts = Parts::of(workers, pool_size);
-        let pool = Pool::new(&app.database, parts.sum())?;
+        let shares = Shares::of(workers, pool_size);
+        let pool = Pool::new(&app.database, shares.sum())?;
         let shared = Arc::new(SharedConnection::new(pool.clone()));
-        let writes = pool.part(parts.writes);
+        let writes = pool.share(shares.writes);
         Ok(Self {
             app,
             patient_lookups: PatientLookups::new(Arc::clone(&shared)),
@@ -164,9 +164,9 @@ impl Worker {
             ),
             shared,
             writes,
-            searches: pool.part(parts.searches),
-            lists: pool.part(parts.lists),
-            accounts: pool.part(parts.accounts),
+            searches: pool.share(shares.searches),
+            lists: pool.share(shares.lists),
+            accounts: pool.share(shares.accounts),
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })
@@ -218,14 +218,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_is_shared_out_whole_and_everything_has_a_part() {
+    fn a_pool_is_divided_whole_and_every_use_has_a_share() {
         for size in 1..=100 {
-            let parts = Parts::of(1, size);
-            assert_eq!(parts.sum(), size.max(4));
-            let Parts { writes, lists, searches, accounts } = parts;
-            assert!([writes, lists, searches, accounts].iter().all(|part| *part > 0), "{size}");
+            let shares = Shares::of(1, size);
+            assert_eq!(shares.sum(), size.max(4));
+            let Shares { writes, lists, searches, accounts } = shares;
+            assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
         // Two workers with 16 connections and a shared connection each, and what runs beside the requests.
-        assert_eq!(connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
     }
 }

@@ -1,5 +1,5 @@
-//! Who is asking, and from where: tokens, sessions, passwords, failed logins, and the user that only a
-//! verified token can make.
+//! Authentication: tokens, sessions, passwords, limits on failed logins, and [`AuthUser`], which
+//! only a verified token can produce.
 
 pub mod cache;
 pub mod client_address;

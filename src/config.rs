@@ -1,6 +1,7 @@
-//! The settings: one struct read by envy from the environment and `.env`, every default and check.
+//! The settings: one struct read by envy from the environment and `.env`, with every default and
+//! check.
 //!
-//! Values of secrets and addresses never reach an error message; the variable's name does.
+//! Error messages name the variable, but never show the value of a secret or an address.
 
 mod tls;
 mod values;
@@ -27,15 +28,15 @@ use crate::auth::client_address::TrustedProxies;
 use crate::auth::throttle::Throttle;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
-use crate::secret::Secret;
+use crate::secret::{MIN_SECRET_BYTES, Secret};
 
-/// The longest life of an access token, in seconds.
+/// The longest lifetime of an access token, in seconds.
 pub const MAX_TOKEN_TTL: u32 = 86_400;
 
 /// In seconds.
 const DAY: i32 = 24 * 60 * 60;
 
-/// The settings as they are spelled. `.env.example` lists them in this order.
+/// The settings as strings. `.env.example` lists them in this order.
 #[derive(Deserialize)]
 struct Variables {
     database_url: Option<String>,
@@ -102,7 +103,7 @@ const NAMES: [&str; 27] = [
 #[derive(Clone)]
 pub struct Config {
     pub database: Database,
-    /// Otherwise the program does not start on a schema that is not up to date.
+    /// If false, the program does not start on an outdated schema.
     pub migrate_on_start: bool,
     pub host: IpAddr,
     pub port: u16,
@@ -111,24 +112,25 @@ pub struct Config {
     pub cors_origins: Origins,
     /// Client connections of the whole process.
     pub max_connections: usize,
-    /// From the signal to stop to the end of listening.
+    /// How long the service keeps listening after the signal to stop.
     pub drain_delay: Duration,
-    /// Absent only beside [`Database::Embedded`], which keeps a secret of its own.
+    /// Absent only with [`Database::Embedded`], which has a generated secret.
     pub jwt_secret: Option<Secret>,
-    /// A secret that was replaced, whose tokens are still good.
+    /// The secret before the current one, whose tokens are still accepted.
     pub jwt_secret_previous: Option<Secret>,
-    /// How long an access token lives, unless its session ends sooner.
+    /// The lifetime of an access token, unless its session ends sooner.
     pub token_ttl_seconds: u32,
-    /// How long a refresh token lives.
+    /// The lifetime of a refresh token.
     pub session_idle_seconds: i32,
-    /// How long a session lives, however often it is refreshed.
+    /// The lifetime of a session, however often it is refreshed.
     pub session_max_seconds: i32,
     pub bcrypt_cost: u32,
     pub throttle: Throttle,
     pub registration: Registration,
     pub trusted_proxies: TrustedProxies,
     pub workers: usize,
-    /// Database connections of the whole process, shared out to the workers, at least four each.
+    /// Pooled database connections of the whole process, divided among the workers, at least four
+    /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
 }
@@ -136,22 +138,22 @@ pub struct Config {
 /// Which PostgreSQL to use.
 #[derive(Clone)]
 pub enum Database {
-    /// One that runs already.
+    /// An existing server.
     Url(Box<ConnectOptions>),
-    /// One of our own.
+    /// A server that the service runs itself.
     Embedded { data_dir: Option<PathBuf>, postgres_bin: Option<PathBuf> },
 }
 
-/// Who makes the accounts.
+/// Who can create accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registration {
-    /// Everybody their own.
+    /// Anyone can register.
     Open,
-    /// Whoever may run the program, on the command line.
+    /// Only the operator, on the command line.
     Closed,
 }
 
-/// A setting that is wrong, named, in one line.
+/// A wrong setting, named, in one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -168,14 +170,14 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, ConfigError> {
 }
 
 impl Config {
-    /// Reads the environment, and `.env` in the working directory for what it leaves open.
+    /// Reads the environment, and `.env` in the working directory for what it does not set.
     pub fn from_env() -> Result<Self, ConfigError> {
         let mut variables = dotenv()?;
         variables.extend(utf8(std::env::vars_os())?);
         Self::from_variables(variables)
     }
 
-    /// Checks settings given as pairs; an empty value counts as not set.
+    /// Checks settings given as pairs. An empty value counts as not set.
     pub fn from_variables(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
@@ -193,7 +195,8 @@ impl Config {
         };
         let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
         if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
-            return wrong("JWT_SECRET must be set beside DATABASE_URL (32 bytes or more)");
+            let length = format!("{MIN_SECRET_BYTES} bytes or more");
+            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
         }
         Ok(Self {
             database,
@@ -267,7 +270,7 @@ impl Config {
 
 /// The pairs of `.env`, if there is one.
 fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
-    // dotenvy's errors quote the line, which may hold a secret.
+    // dotenvy's errors quote the line, which may contain a secret.
     let unreadable = |_| ConfigError(".env has a line that is not NAME=value".into());
     match dotenvy::from_filename_iter(".env") {
         Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(unreadable),
@@ -276,7 +279,7 @@ fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
     }
 }
 
-/// Leaves out what is not UTF-8 (envy would panic), unless it is a setting of ours.
+/// Drops variables that are not UTF-8 (envy would panic); an error if one is a setting of ours.
 fn utf8(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, ConfigError> {

@@ -1,5 +1,5 @@
-//! PostgreSQL: the pool and the shared connections, the statements, the mapping of rows and errors, migrations, and the
-//! embedded server. Nothing here knows HTTP.
+//! PostgreSQL: the pool and the shared connections, the statements, the mapping of rows and errors,
+//! migrations, and the embedded server. Nothing here knows HTTP.
 
 pub mod batch;
 pub mod connect;
@@ -22,7 +22,7 @@ pub mod statements;
 pub mod tls;
 
 pub use connect_options::ConnectOptions;
-pub use insert::Inserts;
+pub use insert::{Inserts, insert};
 pub use lookup::PatientLookups;
 pub use pool::Pool;
 pub use readiness::Readiness;

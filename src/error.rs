@@ -1,4 +1,4 @@
-//! Every way a request can fail, with the status and the stable code that a client sees.
+//! Every way a request can fail, with the status and the stable code of its response.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use hyper::StatusCode;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A request with more bad fields or parameters has only so many of them named.
+/// The most wrong fields or parameters that are named in one response.
 pub const MAX_FIELD_ERRORS: usize = 100;
 
 /// What is wrong with one field of a body or one parameter of a query, by the name that was sent.
@@ -22,9 +22,10 @@ impl FieldError {
     }
 }
 
-/// A failed request. What a variant carries besides its meaning is for the answer, except the
-/// causes of [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
-/// [`Internal`](Error::Internal), which are for the log alone. Neither ever holds what a client sent or a row contained.
+/// A failed request. The data of a variant is for the response, except the causes of
+/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
+/// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
+/// sent or what a row holds.
 #[derive(Debug, Clone)]
 pub enum Error {
     BadRequest(&'static str),
@@ -37,7 +38,7 @@ pub enum Error {
     InvalidCredentials,
     InvalidRefreshToken,
     Forbidden,
-    /// Users are made on the command line here.
+    /// Accounts are only created on the command line.
     RegistrationClosed,
     /// No such path.
     NotFound,
@@ -55,8 +56,12 @@ pub enum Error {
     BodyTooLarge {
         limit: usize,
     },
-    UriTooLong,
-    HeadersTooLarge,
+    UriTooLong {
+        limit: usize,
+    },
+    HeadersTooLarge {
+        limit: usize,
+    },
     UnsupportedMediaType(&'static str),
     Validation {
         detail: &'static str,
@@ -66,7 +71,7 @@ pub enum Error {
     TooManyAttempts {
         retry_after: u32,
     },
-    /// This instance has as much to do as it can finish in time.
+    /// This instance has as much work as it can finish in time.
     Overloaded {
         retry_after: u32,
     },
@@ -75,11 +80,11 @@ pub enum Error {
     DatabaseUnavailable {
         cause: String,
     },
-    /// What the request needs stays locked by others.
+    /// A row that the request needs stayed locked.
     Locked {
         cause: String,
     },
-    /// The database takes no changes: a standby, or a server that is being moved.
+    /// The database is read-only: a standby, or a server that is being moved.
     ReadOnly,
     Internal {
         cause: String,
@@ -87,12 +92,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The fields of a body that are wrong.
+    /// Wrong fields of a body.
     pub fn fields(errors: Vec<FieldError>) -> Self {
         Self::Validation { detail: "Some fields are missing, unknown or out of range.", errors }
     }
 
-    /// A failure that no request should be able to cause.
+    /// A bug: no request should be able to cause it.
     pub fn internal(cause: impl Into<String>) -> Self {
         Self::Internal { cause: cause.into() }
     }
@@ -120,8 +125,8 @@ impl Error {
             Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long"),
-            Self::HeadersTooLarge => {
+            Self::UriTooLong { .. } => (StatusCode::URI_TOO_LONG, "uri_too_long"),
+            Self::HeadersTooLarge { .. } => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
             }
             Self::UnsupportedMediaType(_) => {
@@ -140,7 +145,7 @@ impl Error {
         }
     }
 
-    /// One sentence for a person. It may change; programs read the code.
+    /// One sentence for a person. It may change; programs use the code.
     pub fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::BadRequest(detail)
@@ -171,8 +176,12 @@ impl Error {
             Self::BodyTooLarge { limit } => {
                 return format!("The body may have {limit} bytes at most.").into();
             }
-            Self::UriTooLong => "The request target may have 8192 bytes at most.",
-            Self::HeadersTooLarge => "The headers may have 24576 bytes together at most.",
+            Self::UriTooLong { limit } => {
+                return format!("The request target may have {limit} bytes at most.").into();
+            }
+            Self::HeadersTooLarge { limit } => {
+                return format!("The headers may have {limit} bytes together at most.").into();
+            }
             Self::TooManyAttempts { .. } => {
                 "There were too many attempts. Try again after the time in Retry-After."
             }
@@ -189,7 +198,7 @@ impl Error {
         })
     }
 
-    /// The fields or parameters at fault; empty where none is.
+    /// The fields or parameters at fault; empty if there are none.
     pub fn errors(&self) -> &[FieldError] {
         match self {
             Self::BadQuery(errors) | Self::Validation { errors, .. } => errors,
@@ -197,7 +206,7 @@ impl Error {
         }
     }
 
-    /// What only the log may know.
+    /// The cause, for the log only.
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::DatabaseUnavailable { cause }
@@ -207,7 +216,7 @@ impl Error {
         }
     }
 
-    /// Seconds after which another try makes sense.
+    /// Seconds after which a retry makes sense.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Overloaded { retry_after } | Self::TooManyAttempts { retry_after } => {
@@ -221,8 +230,8 @@ impl Error {
         }
     }
 
-    /// Whether bytes of the request may be unread, or it is in doubt where it ends, so that the
-    /// connection cannot be used again.
+    /// Whether part of the request may be unread, or its end is unknown, so that the connection
+    /// cannot be reused.
     pub fn closes_connection(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::BodyTooLarge { .. } | Self::RequestTimeout)
     }

@@ -1,4 +1,4 @@
-//! The table of contents: which handler answers which route and method. Within a file the order is
+//! The table of contents: which handler serves which route and method. Within a file the order is
 //! create, list, get, update, delete.
 
 mod auth;
@@ -22,18 +22,18 @@ use crate::error::{Error, Result};
 use crate::http::{Request, Response};
 use crate::routes::Route;
 
-/// A handler at work. Each has a box of its own size: one future for all would be as large as the
-/// largest, and be copied for every request.
+/// A running handler. Each is boxed at its own size: one future for all would be as large as the
+/// largest, and be moved for every request.
 type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response>> + Send + 'a>>;
 
-/// Routes that need no token.
+/// Serves routes that need no token.
 pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> HandlerFuture<'_> {
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Index, Method::GET) => Box::pin(ready(index::index(&request))),
-        (Route::Live, Method::GET) => Box::pin(ready(health::live(&request))),
-        (Route::Ready, Method::GET) => Box::pin(health::ready(worker, request)),
+        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index()))),
+        (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
+        (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
@@ -41,7 +41,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     }
 }
 
-/// Routes for a user.
+/// Serves routes that need a user.
 pub fn private(
     worker: &Worker,
     route: Route,
@@ -54,7 +54,7 @@ pub fn private(
         (Route::Password, Method::PUT) => {
             Box::pin(auth::change_password(worker, user, peer, request))
         }
-        (Route::Me, Method::GET) => Box::pin(auth::me(worker, user, request)),
+        (Route::Me, Method::GET) => Box::pin(auth::me(worker, user)),
 
         (Route::Patients, Method::POST) => Box::pin(patients::create(worker, user, request)),
         (Route::Patients, Method::GET) => Box::pin(patients::list(worker, user, request)),
@@ -87,18 +87,18 @@ pub fn private(
     }
 }
 
-/// A method that [`Route::allow`] names and nothing here answers, which is our mistake.
+/// A method that [`Route::allow`] lists without a handler, which is a bug.
 fn no_handler(route: Route, method: &Method) -> Error {
     Error::internal(format!("no handler for {method} {}", route.label()))
 }
 
-/// For the unit test of the server that shows what becomes of a panic.
+/// For the server's unit test of panics.
 #[cfg(test)]
 fn panic_if_asked(request: &Request) {
     assert!(!request.headers().contains_key("x-panic"), "as asked");
 }
 
-/// `HEAD` is answered as `GET`; the connection leaves the body out.
+/// `HEAD` is handled as `GET`; hyper omits the body.
 fn read_method(request: &Request) -> Method {
     match *request.method() {
         Method::HEAD => Method::GET,

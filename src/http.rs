@@ -1,4 +1,4 @@
-//! HTTP as the handlers see it: bodies and queries read and checked, answers built.
+//! HTTP for the handlers: reading and checking bodies and queries, building responses.
 
 pub mod body;
 pub mod budget;

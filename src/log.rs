@@ -1,9 +1,9 @@
-//! The log: text lines on standard output. Requests append to a buffer in memory, and a thread of its
-//! own writes what has gathered there, so that no worker waits for the output.
+//! The log: lines of text on standard output. Requests append to a buffer in memory, which a
+//! dedicated thread writes, so that no worker waits for the output.
 //!
-//! With tracing-appender, a channel with a message for each line, and tracing-subscriber, the log took a
-//! sixth of what a request from memory costs; like this it takes 4% (`/health/live`, 64 connections,
-//! against `LOG=warn`, CPU time of both cores by `perf record -a`).
+//! tracing-subscriber with tracing-appender, which sends a message for each line, took a sixth of
+//! the cost of a request served from memory; this takes 4% (`/health/live`, 64 connections, against
+//! `LOG=warn`, CPU time of both cores by `perf record -a`).
 
 mod line;
 
@@ -17,30 +17,31 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber, subscriber};
 
-/// How long lines gather after some were written, so that the thread is not woken for each.
-const GATHER: Duration = Duration::from_millis(2);
-/// Bytes that wait at most. Lines beyond are dropped: an output that nobody reads must not stop the
-/// service, nor fill its memory.
-const MAX_WAITING: usize = 16 << 20;
-/// Bytes of memory that are kept for the next lines.
-const KEPT: usize = 1 << 20;
+/// The pause between two writes, in which lines accumulate, so that the thread is not woken for
+/// each.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
+/// The most buffered bytes. Further lines are dropped: an output that nobody reads must neither
+/// block the service nor fill its memory.
+const MAX_BUFFERED: usize = 16 << 20;
+/// Bytes of the buffer that are kept for the next lines.
+const RETAINED_CAPACITY: usize = 1 << 20;
 
-/// Starts logging. What is logged is written at the latest when the guard is dropped.
+/// Starts logging. All lines are written at the latest when the guard is dropped.
 pub fn start(level: LevelFilter) -> io::Result<Guard> {
     let lines = Lines::default();
     let writer = lines.clone();
     let thread = thread::Builder::new().name("log".into()).spawn(move || writer.write_out())?;
     subscriber::set_global_default(Log { level, lines: lines.clone() })
         .map_err(io::Error::other)?;
-    // The message of a panic may quote what a client sent; its place does not.
+    // The message of a panic may quote what a client sent; its location does not.
     panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, "panicked");
     }));
     Ok(Guard { lines, thread: Some(thread) })
 }
 
-/// Writes what is left when it is dropped.
+/// Writes the remaining lines when dropped.
 pub struct Guard {
     lines: Lines,
     thread: Option<JoinHandle<()>>,
@@ -49,14 +50,14 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.lines.lock().ended = true;
-        self.lines.shared.come.notify_one();
+        self.lines.shared.available.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// Makes a line of each event whose level is wanted. There are no spans.
+/// Formats each event of an enabled level as a line. There are no spans.
 struct Log {
     level: LevelFilter,
     lines: Lines,
@@ -88,7 +89,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// Lines on their way to the output.
+/// The buffer between requests and the writer.
 #[derive(Clone, Default)]
 struct Lines {
     shared: Arc<Shared>,
@@ -96,33 +97,33 @@ struct Lines {
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<Waiting>,
-    come: Condvar,
+    buffered: Mutex<Buffered>,
+    available: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Buffered {
     bytes: Vec<u8>,
     dropped: u64,
     ended: bool,
 }
 
 impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
+        self.shared.buffered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn append(&self, line: &str) {
-        let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > MAX_WAITING {
-            waiting.dropped += 1;
+        let mut buffered = self.lock();
+        if buffered.bytes.len() + line.len() > MAX_BUFFERED {
+            buffered.dropped += 1;
             return;
         }
-        let first = waiting.bytes.is_empty();
-        waiting.bytes.extend_from_slice(line.as_bytes());
-        drop(waiting);
+        let first = buffered.bytes.is_empty();
+        buffered.bytes.extend_from_slice(line.as_bytes());
+        drop(buffered);
         if first {
-            self.shared.come.notify_one();
+            self.shared.available.notify_one();
         }
     }
 
@@ -132,7 +133,7 @@ impl Lines {
         let mut bytes = Vec::new();
         loop {
             let (dropped, ended) = self.take(&mut bytes);
-            // Without an output there is nobody to tell.
+            // A failing output cannot be reported anywhere.
             let _ = output.write_all(&bytes);
             let _ = output.flush();
             if dropped > 0 {
@@ -141,18 +142,19 @@ impl Lines {
                 return;
             }
             bytes.clear();
-            bytes.shrink_to(KEPT);
-            thread::sleep(GATHER);
+            bytes.shrink_to(RETAINED_CAPACITY);
+            thread::sleep(FLUSH_INTERVAL);
         }
     }
 
-    /// Waits for lines, and takes them all. Tells how many were dropped, and whether these are the last.
+    /// Waits for lines and takes them all. Returns how many were dropped, and whether the log has
+    /// ended.
     fn take(&self, bytes: &mut Vec<u8>) -> (u64, bool) {
-        let nothing = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.ended;
-        let waiting = self.shared.come.wait_while(self.lock(), nothing);
-        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut waiting.bytes, bytes);
-        (std::mem::take(&mut waiting.dropped), waiting.ended)
+        let is_idle = |buffered: &mut Buffered| buffered.bytes.is_empty() && !buffered.ended;
+        let buffered = self.shared.available.wait_while(self.lock(), is_idle);
+        let mut buffered = buffered.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut buffered.bytes, bytes);
+        (std::mem::take(&mut buffered.dropped), buffered.ended)
     }
 }
 
@@ -162,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// What is written of some events.
+    /// The lines of some events.
     fn logged(level: LevelFilter, events: impl FnOnce()) -> String {
         let lines = Lines::default();
         subscriber::with_default(Log { level, lines: lines.clone() }, events);
@@ -208,13 +210,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let lines = Lines::default();
-        let line = "x".repeat(MAX_WAITING / 2);
+        let line = "x".repeat(MAX_BUFFERED / 2);
         for _ in 0..5 {
             lines.append(&line);
         }
         let mut bytes = Vec::new();
         assert_eq!(lines.take(&mut bytes), (3, false));
-        assert_eq!(bytes.len(), MAX_WAITING);
+        assert_eq!(bytes.len(), MAX_BUFFERED);
         lines.append("next\n");
         lines.lock().ended = true;
         bytes.clear();

@@ -1,6 +1,6 @@
 //! The command line: serve (the default), migrate, admin, user.
 
-/// What is more than a few lines.
+/// Commands of more than a few lines.
 mod commands {
     pub mod user;
 }
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use healthcare_backend::app::{App, connections};
+use healthcare_backend::app::{App, max_database_connections};
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::{ConnectOptions, Sql, migrations};
@@ -27,10 +27,11 @@ use healthcare_backend::server::serve;
 
 use commands::user::{self, NewUser, WrongInput};
 
-/// How long the program waits for the database before it listens, so that who comes at once is served.
-const HEAD_START: Duration = Duration::from_secs(2);
+/// How long the start waits for the database before listening, so that early requests do not fail
+/// needlessly.
+const WAIT_BEFORE_LISTENING: Duration = Duration::from_secs(2);
 
-/// Exit status for settings and arguments that are wrong.
+/// The exit status for wrong settings and arguments.
 const USAGE: u8 = 2;
 
 /// A healthcare backend: patients, doctors and who treats whom, over REST on PostgreSQL.
@@ -72,7 +73,7 @@ enum UserCommand {
     Add(NewUser),
 }
 
-/// What went wrong, in one line for whoever started the program.
+/// What went wrong, in one line for the operator.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -104,83 +105,90 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         None => run_server(config, false).await,
         Some(Command::Serve { examples }) => run_server(config, *examples).await,
         Some(Command::Migrate) => {
-            let database = Connected::join(config).await?;
-            migrations::run(database.address(), 1).await?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::run(database.connect_options(), 1).await?;
             println!("The schema is up to date.");
             Ok(())
         }
         Some(Command::Admin { email, revoke }) => {
-            let database = Connected::join(config).await?;
-            migrations::prepare(database.address(), 1, config.migrate_on_start).await?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
         }
         Some(Command::User { command: UserCommand::Add(new) }) => {
             let account = new.complete()?;
-            let database = Connected::join(config).await?;
-            migrations::prepare(database.address(), 1, config.migrate_on_start).await?;
-            user::add(database.address(), &account, config.bcrypt_cost).await
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
+            user::add(database.connect_options(), &account, config.bcrypt_cost).await
         }
     }
 }
 
 async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
-    // From here on these signals wait until they are asked for, so that a start comes to its end.
+    // From here on these signals are queued until they are awaited, so that they do not interrupt
+    // the start.
     let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    let needed = connections(config.workers, config.pool_size);
-    let mut database = Connected::start(config, needed).await?;
-    if let Some(host) = database.address().exposed_host() {
+    let database_connections = max_database_connections(config.workers, config.pool_size);
+    let mut database = RunningDatabase::start(config, database_connections).await?;
+    if let Some(host) = database.connect_options().exposed_host() {
         tracing::warn!(
             host,
             "the connection to the database is not encrypted and leaves this machine: \
              sslmode=verify-full in DATABASE_URL protects it"
         );
     }
-    let result = serve_on(&database, config, needed, stop, examples).await;
-    // Last of all, when nothing writes any more.
+    let result = serve_on(&database, config, database_connections, stop, examples).await;
+    // Last, when nothing writes any more.
     database.stop();
     result
 }
 
 async fn serve_on(
-    database: &Connected,
+    database: &RunningDatabase,
     config: &Config,
-    needed: usize,
+    database_connections: usize,
     stop: [Signal; 2],
     examples: bool,
 ) -> Result<(), Failure> {
     let secret = database.jwt_secret(config)?;
-    let app = App::new(config.clone(), database.address().clone(), &secret)
+    let app = App::new(config.clone(), database.connect_options().clone(), &secret)
         .map_err(|error| error.cause().unwrap_or("cannot start").to_owned())?;
     let app = Arc::new(app);
-    // Ends only if the database can never be used as it is.
-    let mut refused = pin!(async {
-        let address = database.address();
-        match migrations::prepare_patiently(address, needed, config.migrate_on_start).await {
+    // Resolves only if the database cannot be used as it is.
+    let mut unusable_database = pin!(async {
+        let options = database.connect_options();
+        match migrations::prepare_when_available(
+            options,
+            database_connections,
+            config.migrate_on_start,
+        )
+        .await
+        {
             Ok(()) => app.use_database(),
             Err(error) => return error,
         }
         tracing::info!("the schema is up to date");
         pending().await
     });
-    let mut stopping = pin!(stopped(stop, &app));
+    let mut stopping = pin!(stop_requested(stop, &app));
     tokio::select! {
-        error = &mut refused => return Err(error.into()),
+        error = &mut unusable_database => return Err(error.into()),
         () = &mut stopping => return Ok(()),
         () = app.schema_is_ready.wait() => {}
-        () = sleep(HEAD_START) => {}
+        () = sleep(WAIT_BEFORE_LISTENING) => {}
     }
     let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
     })?;
     let address = listener.local_addr()?;
-    tracing::info!(%address, database = %database.place(), "listening");
+    tracing::info!(%address, database = %database.data_location(), "listening");
     if examples {
-        print_examples(&address.to_string(), &database.place());
+        print_examples(&address.to_string(), &database.data_location());
     }
     let mut failure = None;
     let end = async {
         tokio::select! {
-            error = refused => failure = Some(error),
+            error = unusable_database => failure = Some(error),
             () = stopping => {}
         }
     };
@@ -194,24 +202,24 @@ async fn serve_on(
     Ok(())
 }
 
-/// Ends when the service must no longer listen: after a signal and the delay in which load balancers
-/// notice that it is not ready, or after a second signal.
-async fn stopped([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
-    let mut signalled = async || {
+/// Resolves when the service must stop listening: after a signal and the delay in which load
+/// balancers notice that it is not ready, or after a second signal.
+async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
+    let mut signal_received = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    signalled().await;
+    signal_received().await;
     app.begin_stop();
     let delay = app.config.drain_delay;
     tracing::info!(delay_seconds = delay.as_secs(), "stopping");
-    let _ = timeout(delay, signalled()).await;
+    let _ = timeout(delay, signal_received()).await;
 }
 
-async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), Failure> {
-    let client = migrations::connect(database.address()).await?;
+async fn set_role(database: &RunningDatabase, email: &str, role: &str) -> Result<(), Failure> {
+    let client = migrations::connect(database.connect_options()).await?;
     let row = client
         .query_opt(Sql::UsersSetRole.text(), &[&email, &role])
         .await
@@ -221,14 +229,14 @@ async fn set_role(database: &Connected, email: &str, role: &str) -> Result<(), F
     Ok(())
 }
 
-/// A database that can be connected to.
-enum Connected {
+/// A database that accepts connections.
+enum RunningDatabase {
     Url(Box<ConnectOptions>),
     Embedded(Box<Embedded>),
 }
 
-impl Connected {
-    /// For the service, which runs the embedded database itself.
+impl RunningDatabase {
+    /// For the service, which starts the embedded database.
     async fn start(config: &Config, connections: usize) -> Result<Self, Failure> {
         match &config.database {
             Database::Url(url) => Ok(Self::Url(url.clone())),
@@ -240,7 +248,7 @@ impl Connected {
         }
     }
 
-    /// For a command, which may run while the service runs.
+    /// For a command, which may run beside the service and use its embedded database.
     async fn join(config: &Config) -> Result<Self, Failure> {
         match &config.database {
             Database::Url(url) => Ok(Self::Url(url.clone())),
@@ -252,15 +260,15 @@ impl Connected {
         }
     }
 
-    fn address(&self) -> &ConnectOptions {
+    fn connect_options(&self) -> &ConnectOptions {
         match self {
-            Self::Url(address) => address,
-            Self::Embedded(embedded) => embedded.address(),
+            Self::Url(options) => options,
+            Self::Embedded(embedded) => embedded.connect_options(),
         }
     }
 
-    /// Where the data is, without a secret.
-    fn place(&self) -> String {
+    /// Where the data is, without secrets.
+    fn data_location(&self) -> String {
         match self {
             Self::Url(_) => "DATABASE_URL".to_owned(),
             Self::Embedded(embedded) => Path::display(embedded.folder()).to_string(),
@@ -282,10 +290,10 @@ impl Connected {
     }
 }
 
-fn print_examples(address: &str, place: &str) {
+fn print_examples(address: &str, data_location: &str) {
     println!(
         r#"
-Listening on http://{address}, data in {place}. Try:
+Listening on http://{address}, data in {data_location}. Try:
 
 curl -s http://{address}/api/auth/register -H 'content-type: application/json' -d '{{"name":"Ada","email":"ada@example.com","password":"correct horse"}}'
 TOKEN=$(curl -s http://{address}/api/auth/login -H 'content-type: application/json' -d '{{"email":"ada@example.com","password":"correct horse"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')

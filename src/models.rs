@@ -1,7 +1,6 @@
-//! What the service keeps: for each resource its row, its fields and their rules. [`input`] reads a
-//! JSON body by such a list of fields, [`rules`] says what a value may be.
+//! The resources: for each its row, its fields and their rules. [`input`] reads a JSON body by such
+//! a list of fields, [`rules`] checks a value.
 
-pub mod aliases;
 pub mod doctor;
 pub mod input;
 pub mod mapping;

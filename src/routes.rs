@@ -1,13 +1,13 @@
-//! The URL space: which paths exist, what each answers to, and who may come in.
+//! The URL space: which paths exist, which methods each allows, and who has access.
 
 use hyper::Method;
 
 use crate::id::parse_id;
 
-/// A path of the service, its id parsed.
+/// A path of the service, with its id parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// What this is and where things are.
+    /// The name, the version and links.
     Index,
     Live,
     Ready,
@@ -22,13 +22,13 @@ pub enum Route {
     Doctors,
     Doctor(i64),
     Mappings,
-    /// `GET` reads the id as a patient's, `DELETE` as a mapping's.
+    /// `GET` takes the id of a patient, `DELETE` that of a mapping.
     Mapping(i64),
     /// The doctors of a patient, as `GET` of [`Mapping`](Self::Mapping).
     PatientMappings(i64),
 }
 
-/// Who may use a route.
+/// Who has access to a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Anyone,
@@ -39,9 +39,9 @@ pub enum Access {
 const MAX_SEGMENTS: usize = 4;
 
 impl Route {
-    /// Matches a path, undecoded, with or without one slash at its end.
+    /// Matches a path, undecoded, with or without one trailing slash.
     pub fn parse(path: &str) -> Option<Self> {
-        // Its slash is not one at its end, and `//` is no path.
+        // Its slash is not a trailing one, and `//` is no path.
         if path == "/" {
             return Some(Self::Index);
         }
@@ -111,8 +111,31 @@ impl Route {
     }
 
     pub fn allows(self, method: &Method) -> bool {
-        // At the comma alone: a split at a text of two takes 1% of a request to `/health/live`.
+        // Split at the comma alone: splitting at ", " takes 1% of a request to `/health/live`.
         self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
+    }
+
+    /// Whether the method takes a query string: only lists do.
+    pub fn takes_query(self, method: &Method) -> bool {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::Patients
+            | Self::Doctors
+            | Self::Mappings
+            | Self::Mapping(_)
+            | Self::PatientMappings(_) => reads,
+            Self::Index
+            | Self::Live
+            | Self::Ready
+            | Self::Register
+            | Self::Login
+            | Self::Refresh
+            | Self::Logout
+            | Self::Me
+            | Self::Password
+            | Self::Patient(_)
+            | Self::Doctor(_) => false,
+        }
     }
 
     pub fn access(self) -> Access {

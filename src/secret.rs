@@ -1,9 +1,9 @@
-//! What signs tokens.
+//! The secret that signs tokens.
 
 /// The shortest key for HS256 (RFC 7518, section 3.2), in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Bytes that are never printed.
+/// Bytes that have no `Debug` or `Display`, so that they are never printed.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 

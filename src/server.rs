@@ -1,5 +1,5 @@
-//! Threads and sockets: one acceptor hands each connection to the worker that has the fewest. A
-//! worker is a thread with its own runtime, HTTP connections and database connections.
+//! Threads and sockets: one acceptor passes each connection to the worker with the fewest. A worker
+//! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
 mod socket;
@@ -27,16 +27,16 @@ use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
 
-/// How long requests that run when the service stops may go on.
+/// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A pause after a failed accept: most likely all file descriptors are in use.
+/// The pause after a failed accept: the process is probably out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection that is one too many may take to ask, and then to close.
+/// How long a connection beyond the limit may take to send a request, and then to close.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many of them are told at once; the rest is simply closed.
+/// The most such connections that get a response at the same time; others are closed without one.
 const MAX_REFUSALS: usize = 256;
 
-/// Serves until `shutdown` resolves, then lets what runs come to its end, for ten seconds at most.
+/// Serves until `shutdown` resolves, then drains in-flight requests for at most [`DRAIN_TIMEOUT`].
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
@@ -48,7 +48,7 @@ pub async fn serve(
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
     let pool = app.background_pool()?;
-    // Nobody else uses it, so that the watch knows when it is a new one.
+    // Not shared with requests, so that the watch notices a new connection.
     let shared = SharedConnection::new(pool.clone());
     let background = async {
         app.schema_is_ready.wait().await;
@@ -61,7 +61,7 @@ pub async fn serve(
     let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
-            // In this order, so that connections that keep coming cannot put off the end.
+            // Biased, so that a flood of connections cannot delay the shutdown.
             biased;
             () = &mut shutdown => break,
             never = &mut background => match never {},
@@ -77,14 +77,14 @@ pub async fn serve(
     drop(listener);
     app.begin_stop();
     stop.cancel();
-    // The threads end on their own time; waiting for them must not block the runtime.
+    // Joining threads must not block the runtime.
     let joined = tokio::task::spawn_blocking(move || {
         workers.into_iter().for_each(WorkerThread::join);
     });
     joined.await.map_err(|error| Error::internal(error.to_string()))
 }
 
-/// Lets the process have as many sockets as the system allows it; the usual soft limit is 1,024.
+/// Raises the soft limit of file descriptors, usually 1,024, to the hard limit.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -100,28 +100,33 @@ fn hand_over(
     workers: &[WorkerThread],
     refusals: &Arc<Semaphore>,
 ) {
-    if workers.iter().map(WorkerThread::connections).sum::<usize>() >= app.config.max_connections {
+    if workers.iter().map(WorkerThread::open_connections).sum::<usize>()
+        >= app.config.max_connections
+    {
         if app.config.tls.is_none()
-            && let Ok(place) = Arc::clone(refusals).try_acquire_owned()
+            && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
         {
             let answer = problem::refusal(&app.request_ids.next(None));
             tokio::spawn(async move {
                 refuse(socket, &answer).await;
-                drop(place);
+                drop(permit);
             });
         }
         return;
     }
-    let Some(worker) = workers.iter().min_by_key(|worker| worker.connections()) else { return };
-    // A socket that has failed already is simply closed.
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.open_connections()) else {
+        return;
+    };
+    // A socket that has failed already is dropped.
     if let Ok(socket) = socket.into_std() {
-        let open = Open::count(&worker.open);
+        let open = OpenConnection::count(&worker.open);
         let _ = worker.accepted.send(Accepted { socket, peer, open });
     }
 }
 
-/// Tells a client that it is one too many once it has asked, because many take an answer that comes
-/// before their request for an error; and reads what it still sends, so that it is not reset.
+/// Sends the refusal only after the client has sent something, because many clients take an early
+/// response for an error, and then drains what it still sends, so that the response is not lost to
+/// a reset.
 async fn refuse(mut socket: TcpStream, answer: &[u8]) {
     let mut ignored = [0; 4096];
     let _ = timeout(REFUSAL_TIMEOUT, socket.read(&mut ignored)).await;
@@ -134,17 +139,17 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
     .await;
 }
 
-/// A new connection, on its way to a runtime of its own, and whom it is with.
+/// An accepted connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
     peer: IpAddr,
-    open: Open,
+    open: OpenConnection,
 }
 
 /// A worker as the acceptor sees it.
 struct WorkerThread {
     accepted: UnboundedSender<Accepted>,
-    /// How many connections it has.
+    /// The number of its open connections.
     open: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -163,7 +168,7 @@ impl WorkerThread {
         Ok(Self { accepted, open: Arc::default(), thread })
     }
 
-    fn connections(&self) -> usize {
+    fn open_connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
@@ -199,17 +204,17 @@ async fn work(
     }
 }
 
-/// Counts a connection as long as it lives.
-struct Open(Arc<AtomicUsize>);
+/// Counts a connection until dropped.
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Open {
+impl OpenConnection {
     fn count(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -232,7 +237,7 @@ mod tests {
         let variables = [("WORKERS", "1"), ("BCRYPT_COST", "4"), ("JWT_SECRET", &secret)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::from_variables(variables).unwrap();
-        // Nothing that is asked for here needs a database.
+        // None of these requests needs a database.
         let database = ConnectOptions::parse("postgres://nobody@127.0.0.1:1/none", None).unwrap();
         let app = App::new(config, database, &Secret::new(secret).unwrap()).unwrap();
         app.use_database();
@@ -244,7 +249,7 @@ mod tests {
         for (request, status) in [
             ("GET /health/live HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
             ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
-            // What may write is answered by a task of its own.
+            // A request that may write runs in a task of its own.
             ("POST /api/auth/refresh HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
             ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
         ] {

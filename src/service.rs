@@ -1,4 +1,4 @@
-//! One request's life: id, route, access, handler, error to answer, log line.
+//! The life of a request: id, route, access, handler, error response, log entry.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -18,42 +18,44 @@ use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
+use crate::http::query::Query;
 use crate::http::response::{Body, empty};
 use crate::http::{Request, Response, head, problem};
 use crate::routes::{Access, Route};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
-/// From the head of a request to the head of its answer.
+/// From the head of a request to the head of its response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Logged in place of a status where there was no answer: the connection broke, or the service had to
-/// stop before.
+/// Logged in place of a status if there was no response: the connection broke, or the service had
+/// to stop before.
 const UNANSWERED: u16 = 499;
 
-/// Answers a request. hyper drops this when the connection breaks: a read ends there, but a request
-/// that may write has a task of its own and runs to its end. That a client sends no more is no sign
-/// that it has gone, so that the request of one that left runs to its end too.
+/// Serves a request. hyper drops this future when the connection breaks, which cancels a read; a
+/// request that may write runs to its end in a task of its own. A client that half-closes its
+/// connection may still read, so its request is not cancelled.
 pub async fn serve(
     worker: Arc<Worker>,
     peer: IpAddr,
     request: Request,
 ) -> Result<Response, Infallible> {
     let cross_origin = worker.app.config.cors_origins.inspect(&request);
-    let id = worker.app.request_ids.next(own_id(request.headers()));
+    let id = worker.app.request_ids.next(client_request_id(request.headers()));
     let entry = AccessLogEntry::begin(id, request.method());
     let mut response = if request.method().is_safe() {
         run_and_log(&worker, peer, entry, request).await
     } else {
         let id = entry.id.clone();
-        let shared = Arc::clone(&worker);
-        let task =
-            worker.tasks.spawn(async move { run_and_log(&shared, peer, entry, request).await });
+        let task_worker = Arc::clone(&worker);
+        let task = worker
+            .tasks
+            .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => {
                 with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
             }
-            // The task goes on, and leaves its own line in the log.
+            // The task continues, and logs its own entry.
             Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
         }
     };
@@ -66,7 +68,7 @@ pub async fn serve(
     Ok(response)
 }
 
-/// Runs a request to its answer and its line in the log.
+/// Runs a request to its response and its log entry.
 async fn run_and_log(
     worker: &Worker,
     peer: IpAddr,
@@ -75,10 +77,11 @@ async fn run_and_log(
 ) -> Response {
     let safe = request.method().is_safe();
     let deadline = entry.started + ANSWER_TIMEOUT;
-    // In a box, because hyper copies the whole future, and keeps room for it as long as the connection.
+    // Boxed, because hyper moves the whole future, and reserves space for it as long as the
+    // connection.
     let answer = Box::pin(dispatch(worker, peer, &mut entry, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    // A write is not cut off; its caller stops waiting for it.
+    // A write is not cancelled; its caller stops waiting.
     let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
@@ -94,7 +97,7 @@ fn too_slow() -> Error {
     Error::DatabaseUnavailable { cause: "no answer in time".to_owned() }
 }
 
-/// Adds what every answer carries.
+/// Adds the headers of every response.
 fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
@@ -103,8 +106,8 @@ fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
     response
 }
 
-/// From the head of a request to its handler. Which of several mistakes is answered depends on the
-/// order here: the head as such, the path, the method, the token.
+/// From the head of a request to its handler. The order of the checks decides which of several
+/// errors is reported: head, path, method, token, query.
 async fn dispatch(
     worker: &Worker,
     peer: IpAddr,
@@ -125,8 +128,8 @@ async fn dispatch(
     if !matches!(route, Route::Live | Route::Index) && !worker.app.schema_is_ready.initialized() {
         return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
     }
-    match route.access() {
-        Access::Anyone => handlers::public(worker, route, peer, request).await,
+    let user = match route.access() {
+        Access::Anyone => None,
         Access::User => {
             let App { keys, ended_sessions, .. } = &*worker.app;
             let headers = request.headers();
@@ -139,13 +142,20 @@ async fn dispatch(
             )
             .await?;
             entry.user = Some(user.id());
-            handlers::private(worker, route, user, peer, request).await
+            Some(user)
         }
+    };
+    if !route.takes_query(request.method()) {
+        Query::none(request.uri().query())?;
+    }
+    match user {
+        None => handlers::public(worker, route, peer, request).await,
+        Some(user) => handlers::private(worker, route, user, peer, request).await,
     }
 }
 
-/// The client's id, if it is one that can stand in a log.
-fn own_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+/// The client's request id, if it is safe to log.
+fn client_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(REQUEST_ID).filter(|id| {
         (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     })
@@ -155,7 +165,7 @@ fn text(id: &HeaderValue) -> &str {
     id.to_str().unwrap_or_default()
 }
 
-/// The one line that a request leaves in the log. It names the route, never the path or the query.
+/// The access log entry of a request. It names the route, never the path or the query.
 struct AccessLogEntry {
     id: HeaderValue,
     method: &'static str,
@@ -171,7 +181,7 @@ impl AccessLogEntry {
         Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
     }
 
-    /// The answer for an error, which is logged with its cause if it is ours.
+    /// The response to an error. An error that is not the client's is logged with its cause.
     fn problem(&self, error: &Error) -> Response {
         if let Some(cause) = error.cause() {
             let code = error.status_and_code().1;
@@ -180,7 +190,7 @@ impl AccessLogEntry {
         problem::response(error, &self.id)
     }
 
-    /// The same within what is held for the client: one that names what it sent may be long.
+    /// The same within the client's allowance: a response that names what it sent may be long.
     fn bounded_problem(&self, worker: &Worker, error: &Error) -> Response {
         let mut response = self.problem(error);
         if let Body::Whole(bytes) = response.body_mut()
@@ -196,7 +206,7 @@ impl AccessLogEntry {
         response
     }
 
-    /// Logs the line and hands back the id.
+    /// Logs the entry and returns the id.
     fn end(mut self, status: StatusCode) -> HeaderValue {
         self.ended = true;
         self.log(status.as_u16());
@@ -219,7 +229,7 @@ impl Drop for AccessLogEntry {
     }
 }
 
-/// A method that is not standard is text of the client's choosing, and stays out of the log.
+/// A non-standard method is text of the client's choosing, and must not be logged.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! How the service calls each of its statements, with values that meet the rows of the fixture.
+//! How the service calls each statement, with values that match the rows of the fixture.
 
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
@@ -14,32 +14,32 @@ const DOCTOR: &[u8] = br#"{"name":"Gregory House","specialization":"Nephrology",
     "email":"house@example.com","phone":"+1 555 0101","years_of_experience":20,
     "hospital":"Princeton-Plainsboro","bio":"Does not like to see patients."}"#;
 
-/// In seconds: how long a session may be idle, how long it may last, how long a token may be repeated.
+/// In seconds: the idle timeout of a session, its lifetime, the grace period of a refresh token.
 const IDLE: i32 = 7 * 86_400;
 const LASTING: i32 = 30 * 86_400;
 const GRACE: i32 = 10;
-/// As long as `repeat('x', 60)`, which is every account's.
+/// As long as `repeat('x', 60)`, the hash of every account.
 const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
-/// What a page of 50 asks for: one more tells whether there is a next page.
+/// The rows that a page of 50 requests: one more shows whether there is a next page.
 const PAGE: i64 = 51;
-/// How many reads or new rows are merged here: those of 64 connections on two workers.
+/// The batch size of reads and inserts: that of 64 connections on two workers.
 const MERGED: usize = 32;
-/// The owner of all that [`supply`] makes.
+/// The owner of all rows that [`supply`] creates.
 const SUPPLIED_TO: i64 = 1;
 
 /// One call of a statement.
 pub struct Call {
     pub parameters: Vec<Box<dyn ToSql + Sync>>,
-    /// How many rows answer it: one that does nothing would not be worth a measurement.
+    /// The number of rows returned: a call without effect would not be worth measuring.
     pub rows: usize,
     pub kind: Kind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The service runs it on a shared connection.
+    /// Whether the service runs it on a shared connection.
     ShortRead,
-    /// What changes nothing, at least here.
+    /// A call that changes nothing, at least here.
     Read,
     Write,
 }
@@ -48,8 +48,8 @@ macro_rules! parameters {
     ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as Box<dyn ToSql + Sync>),*] };
 }
 
-/// `number` is different for each call: the id of a row that [`supply`] has made, or else a count. A
-/// match over all statements, so that one without its parameters does not compile.
+/// `number` is unique for each call: the id of a row that [`supply`] has created, or a counter. A
+/// match over all statements, so that one without parameters does not compile.
 pub fn call(sql: Sql, number: i64) -> Call {
     let account = number % ACCOUNTS + 1;
     let email = format!("user{account}@example.com");
@@ -82,7 +82,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsRefresh => write(parameters![session_id(number), SUPPLIED_TO, 0, GRACE, IDLE]),
         Sql::SessionsEnd => write(parameters![session_id(number), SUPPLIED_TO]),
         Sql::SessionsIsLive => shared(1, parameters![session_id(account), account]),
-        // These find nothing, as they mostly do.
+        // These find nothing, which is the usual case.
         Sql::SessionsEndOthers => pool(0, parameters![account, session_id(account)]),
         Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
@@ -136,11 +136,11 @@ pub fn call(sql: Sql, number: i64) -> Call {
     }
 }
 
-/// Makes $1 rows, and returns their ids, for a statement that uses up one with each call.
+/// Creates $1 rows and returns their ids, for a statement that consumes one with each call.
 pub fn supply(sql: Sql) -> Option<&'static str> {
     Some(match sql {
         Sql::SessionsRefresh | Sql::SessionsEnd => {
-            // The number of a session is its row's id, which the sessions of the fixture have had too.
+            // The session id of the fixture is also the number of its row.
             "WITH new AS (
                  SELECT nextval(pg_get_serial_sequence('sessions', 'id')) AS id
                  FROM generate_series(1, $1::bigint)
@@ -193,7 +193,7 @@ fn write(parameters: Vec<Box<dyn ToSql + Sync>>) -> Call {
     Call { parameters, rows: 1, kind: Kind::Write }
 }
 
-/// The user, then the fields of a body, read as the service reads it.
+/// The user, then the fields of a body, parsed as the service does.
 fn created<const N: usize>(
     user: i64,
     fields: &'static [Field; N],
@@ -205,7 +205,7 @@ fn created<const N: usize>(
     parameters
 }
 
-/// The same so often.
+/// A value, repeated.
 fn created_many<const N: usize>(
     user: i64,
     fields: &'static [Field; N],

@@ -1,4 +1,5 @@
-//! A client of one connection that does as little as one can: its share of the time is the same for all.
+//! A client with one connection that does as little as possible: its share of the time is the same
+//! for all servers.
 
 use std::net::SocketAddr;
 
@@ -19,7 +20,7 @@ impl Client {
         Self { socket, answer: Vec::with_capacity(BUFFER) }
     }
 
-    /// Sends a request and reads its answer to the end. An answer that is no success is a mistake.
+    /// Sends a request and reads the whole response, which must be a success.
     pub async fn ask(&mut self, request: &[u8]) {
         self.socket.write_all(request).await.unwrap();
         self.answer.clear();
@@ -34,7 +35,7 @@ impl Client {
     }
 }
 
-/// Of head and body, once the head is there.
+/// The length of head and body, once the head is complete.
 fn whole_length(answer: &[u8]) -> Option<usize> {
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let line = answer[..head].split(|byte| *byte == b'\n').find_map(|line| {

@@ -1,4 +1,4 @@
-//! Who answers: a socket that does not look at what it reads, bare hyper, and the service. Each has one
+//! The servers: a socket that responds without parsing, bare hyper, and the service. Each has one
 //! thread for its connections.
 
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ use crate::fixture::{self, Fixture};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A server on a thread of its own, until it is dropped.
+/// A server on its own thread, until dropped.
 pub struct Server {
     pub address: SocketAddr,
     stop: Option<Sender<()>>,
@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// What the way through two sockets costs.
+    /// The cost of the path through two sockets.
     pub fn floor() -> Self {
         Self::of_connections(|mut socket| {
             Box::pin(async move {
@@ -48,11 +48,11 @@ impl Server {
         })
     }
 
-    /// What hyper costs on top of it.
+    /// The cost of hyper on top of it.
     pub fn hyper() -> Self {
         Self::of_connections(|socket| {
             Box::pin(async move {
-                // How a connection ends is no matter here.
+                // Connection errors do not matter here.
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(socket), service_fn(two_bytes))
                     .await;
@@ -103,11 +103,11 @@ impl Drop for Server {
     }
 }
 
-/// What the service runs on, with its default settings but for the one worker.
+/// The service with its default settings, except for a single worker.
 pub fn app(fixture: &Fixture) -> Arc<App> {
     let config = Config::from_variables([("WORKERS".to_owned(), "1".to_owned())]).unwrap();
     let secret = Secret::new("s".repeat(32)).unwrap();
-    let app = App::new(config, fixture.address().clone(), &secret).unwrap();
+    let app = App::new(config, fixture.connect_options().clone(), &secret).unwrap();
     app.use_database();
     Arc::new(app)
 }

@@ -9,7 +9,7 @@ INSERT INTO patients (
 )
 VALUES (
     :user, 'Grace Hopper', 36, 'female', '1990-02-28', '+44 20 7946 0958', 'grace@example.com',
-    '12 Long SharedConnection, London', 'O+', 'penicillin', 'Asthma since childhood, well controlled.',
+    '12 Long Lane, London', 'O+', 'penicillin', 'Asthma since childhood, well controlled.',
     'Prefers to be called in the morning.', 'Ada Lovelace', '+44 20 7946 0123',
     coalesce('{"ward": "7b"}'::json, '{}')
 )

@@ -11,7 +11,7 @@ SELECT
     (id - 1) / :each + 1, id, 'Patient ' || id, id % 100,
     (ARRAY['male', 'female', 'other', 'unknown'])[id % 4 + 1],
     DATE '1930-01-01' + (id % 30000)::integer, '+44 20 7946 ' || lpad((id % 10000)::text, 4, '0'),
-    'patient' || id || '@example.com', id % 200 || ' Long SharedConnection, London',
+    'patient' || id || '@example.com', id % 200 || ' Long Lane, London',
     (ARRAY['A+', 'A-', 'B+', 'B-', 'AB+', 'AB-', 'O+', 'O-'])[id % 8 + 1], 'penicillin',
     'Asthma since childhood, well controlled.', 'Prefers to be called in the morning.',
     'Ada Lovelace', '+44 20 7946 0123', '{"ward": "7b"}'

@@ -80,7 +80,7 @@ end
 -- The same values as in create.sql.
 local NEW_PATIENT = ([[{"name":"Grace Hopper","age":36,"gender":"female",
 "date_of_birth":"1990-02-28","phone":"+44 20 7946 0958","email":"grace@example.com",
-"address":"12 Long SharedConnection, London","blood_group":"O+","allergies":"penicillin",
+"address":"12 Long Lane, London","blood_group":"O+","allergies":"penicillin",
 "medical_history":"Asthma since childhood, well controlled.",
 "notes":"Prefers to be called in the morning.","emergency_contact_name":"Ada Lovelace",
 "emergency_contact_phone":"+44 20 7946 0123","metadata":{"ward": "7b"}}]]):gsub("\n", "")

@@ -1,4 +1,4 @@
--- Creates a doctor, to be changed by the user $1.
+-- Inserts a doctor, who may be changed by the user $1.
 INSERT INTO doctors (
     created_by, name, specialization, email, phone, license_number, years_of_experience,
     qualification, hospital, address, bio, metadata

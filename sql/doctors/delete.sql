@@ -1,6 +1,6 @@
--- Deletes the doctor $2 for the user $1. No row: no such doctor. Not allowed: neither the creator
--- nor an admin. Not deleted: the version is none of $3. A doctor who is assigned raises
--- mappings_doctor_id_fkey. Index: doctors_pkey, mappings_doctor_id_idx.
+-- Deletes the doctor $2 for the user $1. No row: no such doctor. `allowed` is false: the user is
+-- neither the creator nor an admin. `deleted` is false: the version is not in $3. A doctor who is
+-- assigned raises mappings_doctor_id_fkey. Index: doctors_pkey, mappings_doctor_id_idx.
 WITH seen AS MATERIALIZED (
     SELECT
         id, version,

@@ -1,5 +1,5 @@
--- One doctor, over the connection that all share: a `large` one, whose long texts come to more than 2 KiB,
--- without them. Index: doctors_pkey.
+-- One doctor, for the shared connection: a `large` one, with more than 2 KiB of long texts, is
+-- returned without them. Index: doctors_pkey.
 SELECT
     id, name, specialization, email, phone, license_number, years_of_experience,
     CASE WHEN NOT large THEN qualification END AS qualification,

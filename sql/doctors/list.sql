@@ -1,6 +1,6 @@
--- The next $2 doctors after the id $1; where they are given, only those whose name, e-mail or
--- hospital contains $3 and whose specialization is $4, both without case. Fewer once they come to 64 KiB:
--- the last of them is then `full`. Index: doctors_pkey, in order, filtered.
+-- The next $2 doctors after the id $1. If given, filtered by name, e-mail or hospital containing $3
+-- and by the specialization $4, both case-insensitive. At most 64 KiB: the last row is then `full`.
+-- Index: doctors_pkey, in order, filtered.
 SELECT
     id, name, specialization, email, phone, license_number, years_of_experience,
     qualification, hospital, address, bio, metadata, created_by, version, created_at, updated_at,
@@ -12,7 +12,10 @@ FROM (
             *,
             256 + coalesce(octet_length(qualification), 0) + coalesce(octet_length(hospital), 0)
                 + coalesce(octet_length(address), 0) + coalesce(octet_length(bio), 0)
-                + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
+                + CASE
+                    WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text)
+                    ELSE 64
+                END
                 AS bytes
         FROM doctors
         WHERE id > $1

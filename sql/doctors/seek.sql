@@ -1,5 +1,5 @@
--- The id of the last row of a page of $2 rows, and of the row behind it, with list's
--- parameters. Index: doctors_pkey, in order.
+-- The ids of the last row of a page of $2 rows and of the row after it, with the parameters of
+-- list.sql. Index: doctors_pkey, in order.
 SELECT id
 FROM doctors
 WHERE id > $1

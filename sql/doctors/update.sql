@@ -1,7 +1,7 @@
--- Overlays the patch $3 on the doctor $2 for the user $1. No row: no such doctor. Not allowed:
--- neither the creator nor an admin. A null id: the version is none of $4. The row is locked before
--- it is read, and the patch is laid on the target row itself, so that no change of another request
--- is lost. Index: doctors_pkey.
+-- Merges the patch $3 into the doctor $2 for the user $1. No row: no such doctor. Not allowed: the
+-- user is neither the creator nor an admin. A null id: the version is not in $4. The row is locked
+-- before it is read, and the patch is merged into the locked row, so that no concurrent change is
+-- lost. Index: doctors_pkey.
 WITH seen AS MATERIALIZED (
     SELECT
         id, version,

@@ -1,7 +1,7 @@
--- How many seconds the address $2 must wait before it may try the e-mail $1 again; null if it may
--- now. The last $5 seconds count: $3 failures from the address, or more than $4 from everywhere
--- unless the address has logged in before, or $6 from the address to all e-mails. A limit of 0 is none.
--- Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey,
+-- The seconds that the address $2 must wait before the next login to the e-mail $1; null if it need
+-- not. Failures within the last $5 seconds count: $3 from this address, $4 from all addresses
+-- unless this one has logged in before, $6 from this address to all e-mails. A limit of 0 is
+-- unlimited. Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey,
 -- login_failures_address_failed_at_idx.
 WITH recent AS MATERIALIZED (
     SELECT address, failed_at
@@ -9,7 +9,7 @@ WITH recent AS MATERIALIZED (
     WHERE email_hash = sha256(convert_to(lower($1), 'UTF8'))
         AND failed_at > now() - make_interval(secs => $5::integer)
 ), limiting AS (
-    -- The failure whose end makes room again.
+    -- The failure whose expiry allows the next attempt.
     (
         SELECT failed_at
         FROM recent
@@ -44,5 +44,7 @@ WITH recent AS MATERIALIZED (
         LIMIT 1
     )
 )
-SELECT ceil(extract(epoch FROM max(failed_at) + make_interval(secs => $5::integer) - now()))::integer AS wait
+SELECT
+    ceil(extract(epoch FROM max(failed_at) + make_interval(secs => $5::integer) - now()))::integer
+    AS wait
 FROM limiting

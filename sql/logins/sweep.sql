@@ -1,5 +1,5 @@
--- Removes up to 1,000 failures that no longer count, and as many addresses not seen for a year.
--- Index: login_failures_failed_at_idx, login_addresses_seen_at_idx.
+-- Deletes up to 1,000 expired failures, and as many addresses not seen for a year. Index:
+-- login_failures_failed_at_idx, login_addresses_seen_at_idx.
 WITH forgiven AS (
     DELETE FROM login_failures
     WHERE ctid = ANY (ARRAY(

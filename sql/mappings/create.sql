@@ -1,7 +1,7 @@
 -- Assigns the doctor $3 to the patient $2 of the user $1. A null patient_name: no such patient of
--- this user; a null doctor_name: no such doctor; a null id: the pair is there already. A patient or
--- doctor who is deleted meanwhile raises its foreign key.
--- Index: patients_pkey, doctors_pkey, mappings_patient_id_doctor_id_key.
+-- this user; a null doctor_name: no such doctor; a null id: already assigned. A patient or doctor
+-- who is deleted concurrently raises the foreign key. Index: patients_pkey, doctors_pkey,
+-- mappings_patient_id_doctor_id_key.
 WITH patient AS (
     SELECT id, name FROM patients WHERE created_by = $1 AND id = $2
 ), doctor AS (

@@ -1,6 +1,5 @@
--- The next $2 doctors of the patient $4 of the user $3 after the mapping id $1. Fewer once they come to
--- 64 KiB: the last of them is then `full`. Index: mappings_created_by_patient_id_id_idx in order,
--- doctors_pkey.
+-- The next $2 doctors of the patient $4 of the user $3 after the mapping id $1. At most 64 KiB: the
+-- last row is then `full`. Index: mappings_created_by_patient_id_id_idx in order, doctors_pkey.
 SELECT
     id, patient_id, doctor_id, notes, created_at,
     doctor_id AS id, name, specialization, email, phone, license_number, years_of_experience,
@@ -16,7 +15,10 @@ FROM (
             d.created_at AS doctor_created_at, d.updated_at,
             256 + coalesce(octet_length(qualification), 0) + coalesce(octet_length(hospital), 0)
                 + coalesce(octet_length(address), 0) + coalesce(octet_length(bio), 0)
-                + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
+                + CASE
+                    WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text)
+                    ELSE 64
+                END
                 + coalesce(octet_length(notes), 0) AS bytes
         FROM (
             SELECT id, patient_id, doctor_id, notes, created_at

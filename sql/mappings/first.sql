@@ -1,7 +1,7 @@
--- The first $2 mappings of the user $3 after the mapping id $1, of the patient $4 and the doctor $5
--- where they are given, over the connection that all share: of a `large` one, whose notes come to more than
--- 1 KiB, without them. Its parts are list's.
--- Index: mappings_pkey, mappings_created_by_patient_id_id_idx, mappings_created_by_doctor_id_id_idx,
+-- The first $2 mappings of the user $3 after the mapping id $1, filtered by the patient $4 and the
+-- doctor $5 if given, for the shared connection: a `large` one, with more than 1 KiB of notes, is
+-- returned without them. The branches are those of list.sql. Index: mappings_pkey,
+-- mappings_created_by_patient_id_id_idx, mappings_created_by_doctor_id_id_idx,
 -- mappings_patient_id_doctor_id_key, all in order; patients_pkey, doctors_pkey.
 SELECT
     m.id, m.patient_id, m.doctor_id, CASE WHEN NOT m.large THEN m.notes END AS notes, m.created_at,

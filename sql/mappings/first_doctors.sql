@@ -1,7 +1,7 @@
--- The first $2 doctors of the patient $4 of the user $3 after the mapping id $1, over the connection that
--- all share: of a `large` one, whose long texts come to more than 2 KiB with those of its mapping, without
--- them. No row: no such patient of this user; one row with a null id: nobody is assigned.
--- Index: patients_pkey, mappings_created_by_patient_id_id_idx in order, doctors_pkey.
+-- The first $2 doctors of the patient $4 of the user $3 after the mapping id $1, for the shared
+-- connection: a `large` one, with more than 2 KiB of long texts including its mapping's, is
+-- returned without them. No row: no such patient of this user; one row with a null id: no doctor is
+-- assigned. Index: patients_pkey, mappings_created_by_patient_id_id_idx in order, doctors_pkey.
 SELECT
     m.id, m.patient_id, m.doctor_id, CASE WHEN NOT large THEN m.notes END AS notes, m.created_at,
     d.id, d.name, d.specialization, d.email, d.phone, d.license_number, d.years_of_experience,

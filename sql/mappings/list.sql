@@ -1,10 +1,11 @@
--- The next $2 mappings of the user $3 after the mapping id $1, of the patient $4 and the doctor $5
--- where they are given. One part for each of the four cases, with an index that holds its rows in order;
--- the parts of the other cases read nothing. Both ids name one mapping at most: the first in the order of
--- the key that is not before them, if it is theirs. (An equality might take another index, and read all
--- mappings of the doctor.) Names are looked up for the page alone, one by one: joined by the owner alone, it
--- would be all of his patients. Fewer once they come to 64 KiB: the last of them is then `full`.
--- Index: mappings_pkey, mappings_created_by_patient_id_id_idx, mappings_created_by_doctor_id_id_idx,
+-- The next $2 mappings of the user $3 after the mapping id $1, filtered by the patient $4 and the
+-- doctor $5 if given. One UNION branch for each of the four cases, each with an index that has its
+-- rows in order; the branches of the other cases read nothing. With both ids there is at most one
+-- mapping: the first one at or after the pair in the order of the key, if it matches. (An equality
+-- could be planned on another index, which reads all mappings of the doctor.) Names are looked up
+-- for the rows of the page only, one by one: a join on the owner alone would read all of the
+-- owner's patients. At most 64 KiB: the last row is then `full`. Index: mappings_pkey,
+-- mappings_created_by_patient_id_id_idx, mappings_created_by_doctor_id_id_idx,
 -- mappings_patient_id_doctor_id_key, all in order; patients_pkey, doctors_pkey.
 SELECT
     m.id, m.patient_id, m.doctor_id, m.notes, m.created_at,

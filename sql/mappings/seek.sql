@@ -1,5 +1,5 @@
--- The id of the last row of a page of $2 rows, and of the row behind it, with list's parameters and
--- cases. Index: mappings_pkey, mappings_created_by_patient_id_id_idx,
+-- The ids of the last row of a page of $2 rows and of the row after it, with the parameters and
+-- branches of list.sql. Index: mappings_pkey, mappings_created_by_patient_id_id_idx,
 -- mappings_created_by_doctor_id_id_idx, mappings_patient_id_doctor_id_key, all in order.
 SELECT id
 FROM (

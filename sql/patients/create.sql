@@ -1,4 +1,4 @@
--- Creates a patient of the user $1.
+-- Inserts a patient of the user $1.
 INSERT INTO patients (
     created_by, name, age, gender, date_of_birth, phone, email, address, blood_group, allergies,
     medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata

@@ -1,17 +1,18 @@
--- Creates patients of the users $1, and returns them with their places. The ids are drawn first, because
--- PostgreSQL does not promise in which order an INSERT returns its rows.
+-- Inserts patients of the users $1, and returns them with their ordinals in the arrays. Ids are
+-- drawn before the INSERT, because PostgreSQL does not guarantee the order of the rows that
+-- RETURNING yields.
 WITH new AS (
-    SELECT nextval('patients_id_seq') AS id, given.*
+    SELECT nextval('patients_id_seq') AS id, input.*
     FROM unnest(
         $1::bigint[], $2::text[], $3::integer[], $4::text[], $5::date[], $6::text[], $7::text[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
         $15::json[]
-    ) WITH ORDINALITY AS given (
+    ) WITH ORDINALITY AS input (
         created_by, name, age, gender, date_of_birth, phone, email, address, blood_group, allergies,
-        medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata, place
+        medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata, ordinal
     )
 ),
-made AS (
+inserted AS (
     INSERT INTO patients (
         id, created_by, name, age, gender, date_of_birth, phone, email, address, blood_group,
         allergies, medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata
@@ -25,9 +26,10 @@ made AS (
     RETURNING *
 )
 SELECT
-    made.id, made.name, made.age, made.gender, made.date_of_birth, made.phone, made.email,
-    made.address, made.blood_group, made.allergies, made.medical_history, made.notes,
-    made.emergency_contact_name, made.emergency_contact_phone, made.metadata, made.created_by,
-    made.version, made.created_at, made.updated_at, new.place
-FROM made
-JOIN new ON new.id = made.id
+    inserted.id, inserted.name, inserted.age, inserted.gender, inserted.date_of_birth,
+    inserted.phone, inserted.email, inserted.address, inserted.blood_group, inserted.allergies,
+    inserted.medical_history, inserted.notes, inserted.emergency_contact_name,
+    inserted.emergency_contact_phone, inserted.metadata, inserted.created_by, inserted.version,
+    inserted.created_at, inserted.updated_at, new.ordinal
+FROM inserted
+JOIN new ON new.id = inserted.id

@@ -1,5 +1,6 @@
--- Deletes the patient $2 of the user $1, its mappings with it. No row: no such patient of this
--- user. Not deleted: the version is none of $3. Index: patients_pkey, mappings_patient_id_doctor_id_key.
+-- Deletes the patient $2 of the user $1, and the patient's mappings by cascade. No row: no such
+-- patient of this user. `deleted` is false: the version is not in $3. Index: patients_pkey,
+-- mappings_patient_id_doctor_id_key.
 WITH seen AS MATERIALIZED (
     SELECT created_by, id, version
     FROM patients

@@ -1,5 +1,5 @@
--- The first $2 patients of the user $3 after the id $1, over the connection that all share: of a `large`
--- one, whose long texts come to more than 2 KiB, without them. Index: patients_pkey, in order.
+-- The first $2 patients of the user $3 after the id $1, for the shared connection: a `large` one,
+-- with more than 2 KiB of long texts, is returned without them. Index: patients_pkey, in order.
 SELECT
     id, name, age, gender, date_of_birth, phone, email,
     CASE WHEN NOT large THEN address END AS address, blood_group,

@@ -1,5 +1,5 @@
--- One patient $2 of the user $1, over the connection that all share: a `large` one, whose long texts come
--- to more than 2 KiB, without them. Index: patients_pkey.
+-- The patient $2 of the user $1, for the shared connection: a `large` one, with more than 2 KiB of
+-- long texts, is returned without them. Index: patients_pkey.
 SELECT
     id, name, age, gender, date_of_birth, phone, email,
     CASE WHEN NOT large THEN address END AS address, blood_group,

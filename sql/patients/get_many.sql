@@ -1,5 +1,6 @@
--- The patients $2 of the users $1 as get has them, each with its place among them. One lookup of the key
--- for each, also where PostgreSQL does not know yet how large the table is. Index: patients_pkey.
+-- The patients $2 of the users $1 with the columns of get.sql, each with its ordinal in the arrays.
+-- LATERAL with LIMIT 1 makes it one index lookup for each, even while PostgreSQL has no statistics
+-- of the table. Index: patients_pkey.
 SELECT
     found.id, found.name, found.age, found.gender, found.date_of_birth, found.phone, found.email,
     CASE WHEN NOT large THEN address END AS address, found.blood_group,
@@ -7,8 +8,9 @@ SELECT
     CASE WHEN NOT large THEN medical_history END AS medical_history,
     CASE WHEN NOT large THEN notes END AS notes, found.emergency_contact_name,
     found.emergency_contact_phone, CASE WHEN NOT large THEN metadata END AS metadata,
-    found.created_by, found.version, found.created_at, found.updated_at, found.large, wanted.place
-FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (owner, id, place)
+    found.created_by, found.version, found.created_at, found.updated_at, found.large,
+    requested.ordinal
+FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS requested (owner, id, ordinal)
 CROSS JOIN LATERAL (
     SELECT
         *,
@@ -17,6 +19,6 @@ CROSS JOIN LATERAL (
             + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
             > 2048 AS large
     FROM patients
-    WHERE created_by = wanted.owner AND id = wanted.id
+    WHERE created_by = requested.owner AND id = requested.id
     LIMIT 1
 ) AS found

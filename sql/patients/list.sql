@@ -1,6 +1,6 @@
--- The next $2 patients of the user $3 after the id $1; where they are given, only those whose name,
--- e-mail or phone contains $4 and whose gender is $5, both without case. Fewer once they come to 64 KiB:
--- the last of them is then `full`. Index: patients_pkey, in order, filtered: one user's patients are few.
+-- The next $2 patients of the user $3 after the id $1. If given, filtered by name, e-mail or phone
+-- containing $4 and by the gender $5, both case-insensitive. At most 64 KiB: the last row is then
+-- `full`. Index: patients_pkey, in order, filtered: one user has few patients.
 SELECT
     id, name, age, gender, date_of_birth, phone, email, address, blood_group, allergies,
     medical_history, notes, emergency_contact_name, emergency_contact_phone, metadata,
@@ -13,7 +13,10 @@ FROM (
             *,
             256 + coalesce(octet_length(address), 0) + coalesce(octet_length(allergies), 0)
                 + coalesce(octet_length(medical_history), 0) + coalesce(octet_length(notes), 0)
-                + CASE WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text) ELSE 64 END
+                + CASE
+                    WHEN pg_column_size(metadata) > 64 THEN octet_length(metadata::text)
+                    ELSE 64
+                END
                 AS bytes
         FROM patients
         WHERE created_by = $3 AND id > $1

@@ -1,6 +1,6 @@
--- Overlays the patch $3 on the patient $2 of the user $1. No row: no such patient of this user.
--- A null id: the version is none of $4. The row is locked before it is read, and the patch is laid
--- on the target row itself, so that no change of another request is lost. Index: patients_pkey.
+-- Merges the patch $3 into the patient $2 of the user $1. No row: no such patient of this user. A
+-- null id: the version is not in $4. The row is locked before it is read, and the patch is merged
+-- into the locked row, so that no concurrent change is lost. Index: patients_pkey.
 WITH seen AS MATERIALIZED (
     SELECT created_by, id, version
     FROM patients

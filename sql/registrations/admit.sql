@@ -1,9 +1,8 @@
--- Notes a registration from the address $1, unless there were $2 in the last $3 seconds: then it
--- returns how many seconds the address must wait. Statements that run at the very same moment do not
--- see each other, and each may let one more through.
--- Index: registrations_address_registered_at_idx.
+-- Records a registration from the address $1, unless there were $2 within the last $3 seconds: then
+-- returns the seconds that the address must wait. Concurrent statements do not see each other, so
+-- each may admit one more. Index: registrations_address_registered_at_idx.
 WITH limiting AS MATERIALIZED (
-    -- The registration whose end makes room again.
+    -- The registration whose expiry allows the next one.
     SELECT registered_at
     FROM registrations
     WHERE address = $1 AND registered_at > now() - make_interval(secs => $3::integer)
@@ -15,5 +14,7 @@ WITH limiting AS MATERIALIZED (
     SELECT $1
     WHERE NOT EXISTS (SELECT FROM limiting)
 )
-SELECT ceil(extract(epoch FROM registered_at + make_interval(secs => $3::integer) - now()))::integer AS wait
+SELECT
+    ceil(extract(epoch FROM registered_at + make_interval(secs => $3::integer) - now()))::integer
+    AS wait
 FROM limiting

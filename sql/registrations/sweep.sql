@@ -1,5 +1,5 @@
--- Removes up to 1,000 registrations that are older than $1 seconds and no longer count.
--- Index: registrations_registered_at_idx.
+-- Deletes up to 1,000 registrations older than $1 seconds, which no longer count. Index:
+-- registrations_registered_at_idx.
 DELETE FROM registrations
 WHERE ctid = ANY (ARRAY(
     SELECT ctid

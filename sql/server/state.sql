@@ -1,6 +1,6 @@
--- Which server answers, since which start and on which timeline, and the moment up to which it shows
--- what was written: on a standby, that of the last transaction which has reached it. It tells whoever
--- watches the sessions when to ask for all of them again. No table is read.
+-- Identifies the server by its start time, its role and its timeline, and returns the time up to
+-- which its data is complete: on a standby, that of the last replayed transaction. The watch on
+-- sessions uses it to notice another server. Reads no table.
 SELECT
     concat_ws(
         ' ',

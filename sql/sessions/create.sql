@@ -1,6 +1,6 @@
--- Begins the session $5, of $4 seconds at most and $3 seconds without use, if the user's hash is still $2.
--- The lock makes a change of the password wait, which then sees and ends the session.
--- Index: users_pkey.
+-- Begins the session $5, which expires after $4 seconds or $3 seconds of inactivity, if the user's
+-- hash is still $2. The row lock makes a concurrent password change wait, which then sees and ends
+-- the session. Index: users_pkey.
 WITH confirmed AS MATERIALIZED (
     SELECT id
     FROM users

@@ -1,4 +1,4 @@
--- A row if the session $1 of the user $2 is in this database and has not ended. Index: sessions_sid_key.
+-- Returns a row if the session $1 of the user $2 exists and has not ended. Index: sessions_sid_key.
 SELECT id
 FROM sessions
 WHERE sid = $1 AND user_id = $2 AND ended_at IS NULL

@@ -1,9 +1,9 @@
--- Exchanges the refresh token of generation $3 of the session $1 of the user $2. No row: no such session.
--- 'rotate': the token was the newest, and its session is good for another $5 seconds of idleness.
--- 'repeat': it was exchanged less than $4 seconds ago, and has the same successor as then.
--- 'reuse': it was exchanged before that, so somebody has stolen it; the session ends.
--- 'over': the session has ended or expired. The seconds left are counted from the statement's start.
--- Index: sessions_sid_key, sessions_pkey, users_pkey.
+-- Exchanges the refresh token of generation $3 of the session $1 of the user $2. No row: no such
+-- session. 'rotate': the token was the newest, and the idle timeout of $5 seconds starts again.
+-- 'repeat': it was exchanged less than $4 seconds ago, and yields the same successor again.
+-- 'reuse': it was exchanged earlier, so it may have been stolen; the session ends. 'over': the
+-- session has ended or expired. The seconds left count from the start of the statement. Index:
+-- sessions_sid_key, sessions_pkey, users_pkey.
 WITH seen AS MATERIALIZED (
     SELECT id, user_id, generation, rotations, idle_until, ended_at
     FROM sessions
@@ -15,7 +15,7 @@ WITH seen AS MATERIALIZED (
         CASE
             WHEN ended_at IS NOT NULL OR idle_until <= clock_timestamp() THEN 'over'
             WHEN generation = $3 THEN 'rotate'
-            -- The last of the rotations made this generation, the one before it the generation before.
+            -- The last rotation produced the current generation, the one before it the previous.
             WHEN rotations[cardinality(rotations) - (generation - $3) + 1]
                 > clock_timestamp() - make_interval(secs => $4::integer) THEN 'repeat'
             ELSE 'reuse'

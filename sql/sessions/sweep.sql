@@ -1,7 +1,7 @@
--- Removes up to 2,000 sessions that are over for more than $1 seconds, when no token of theirs can
--- be valid any more: some that were ended, and some that were left alone. Each half ends at its limit,
--- however many there are; a session may be in both.
--- Index: sessions_ended_at_idx, sessions_idle_until_idx, sessions_pkey.
+-- Deletes up to 2,000 sessions that have been over for more than $1 seconds, when none of their
+-- tokens can be valid any more: some that were ended, and some that expired. Each half has its own
+-- limit; a session may be in both. Index: sessions_ended_at_idx, sessions_idle_until_idx,
+-- sessions_pkey.
 DELETE FROM sessions
 WHERE id = ANY (ARRAY(
     (

@@ -1,6 +1,6 @@
--- Replaces the hash $2 of the user $1 by $3 and ends the user's sessions but $4, also those that an older
--- program has begun, which have no sid. One row with the sids of those that ended; no row: the hash has
--- changed meanwhile. Index: users_pkey, sessions_user_id_idx.
+-- Replaces the hash $2 of the user $1 by $3, and ends all of the user's sessions but $4, including
+-- those of an older program, which have no sid. Returns the sids of the ended sessions. No row: the
+-- hash has changed meanwhile. Index: users_pkey, sessions_user_id_idx.
 WITH changed AS (
     UPDATE users
     SET password_hash = $3

@@ -1,5 +1,5 @@
--- Registers a user, whose id is drawn at random, and begins the session $6, of $5 seconds at most and $4
--- seconds without use; no row when the address is taken. Index: users_email_key.
+-- Creates a user with a random id, and begins the session $6, which expires after $5 seconds or $4
+-- seconds of inactivity. No row: the e-mail is taken. Index: users_email_key.
 WITH created AS (
     INSERT INTO users (name, email, password_hash)
     VALUES ($1, $2, $3)

@@ -1,4 +1,4 @@
--- The user of a token. Index: users_pkey.
+-- The user of an access token. Index: users_pkey.
 SELECT id, name, email, role, created_at
 FROM users
 WHERE id = $1

@@ -1,4 +1,4 @@
--- The address and the password hash of a user. Index: users_pkey.
+-- The e-mail and the password hash of a user. Index: users_pkey.
 SELECT email, password_hash
 FROM users
 WHERE id = $1

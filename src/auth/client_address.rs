@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or what trusted proxies say.
+//! The client's address: the peer's, or what trusted proxies report.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -8,11 +8,11 @@ use hyper::header::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Addresses whose word on where a request comes from is taken.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<Network>);
 
-/// An address or a range of them, as `10.0.0.0/8`.
+/// An address or a network such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Network {
     address: u128,
@@ -22,7 +22,7 @@ struct Network {
 impl FromStr for TrustedProxies {
     type Err = ();
 
-    /// Reads networks that are separated by commas.
+    /// Parses a comma-separated list of networks.
     fn from_str(text: &str) -> Result<Self, ()> {
         text.split(',').map(|network| network.trim().parse()).collect::<Result<_, ()>>().map(Self)
     }
@@ -48,8 +48,8 @@ impl FromStr for Network {
 }
 
 impl TrustedProxies {
-    /// Where a request comes from: the peer, or what trusted peers say, read from the end to the
-    /// first that is not one of them.
+    /// The client's address: the peer, or the last entry of `X-Forwarded-For` that is not a trusted
+    /// proxy.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -63,8 +63,8 @@ impl TrustedProxies {
         client
     }
 
-    /// Says once in the life of the process that a proxy is not believed: whoever set it up may not
-    /// know that one user's failed logins lock out all who come through it.
+    /// Logs once per process that a proxy is not trusted: its operator may not know that one user's
+    /// failed logins then lock out everyone behind it.
     pub fn warn_if_ignored(&self, peer: IpAddr, headers: &HeaderMap) {
         static WARNING: Once = Once::new();
         if headers.contains_key(FORWARDED_FOR) && !self.contains(peer.to_canonical()) {
@@ -82,7 +82,7 @@ impl TrustedProxies {
     }
 }
 
-/// The address in one element of `X-Forwarded-For`, which some proxies send with its port.
+/// The address in one entry of `X-Forwarded-For`, which some proxies send with a port.
 fn address(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -90,7 +90,7 @@ fn address(element: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// IPv4 addresses as they are mapped into IPv6 (RFC 4291, section 2.5.5.2).
+/// IPv4 addresses are mapped into IPv6 (RFC 4291, section 2.5.5.2).
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -98,28 +98,28 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// Where a request comes from, for the limits.
+/// The client's address as the limits count it.
 #[derive(Debug)]
 pub struct Source {
-    /// An IPv4 address, or the network of an IPv6 address.
+    /// An IPv4 address, or the /64 network of an IPv6 address.
     pub address: String,
     is_loopback: bool,
 }
 
 impl Source {
-    /// `client` is as [`TrustedProxies::client`] tells it.
+    /// `client` comes from [`TrustedProxies::client`].
     pub fn new(client: IpAddr) -> Self {
         Self { address: counted(client), is_loopback: client.is_loopback() }
     }
 
-    /// A limit on the whole address. Whoever is on this machine has none: there a proxy that is not
-    /// trusted may stand, and stand for everybody.
+    /// A limit on all requests of the address. Loopback has none: an untrusted proxy on this
+    /// machine may forward everyone's requests.
     pub fn limit(&self, limit: i32) -> i32 {
         if self.is_loopback { 0 } else { limit }
     }
 }
 
-/// What failures are counted by: an IPv4 address, or the /64 network that one IPv6 customer has.
+/// Failures are counted by IPv4 address, or by the /64 network that one IPv6 customer has.
 fn counted(client: IpAddr) -> String {
     match client {
         IpAddr::V4(address) => address.to_string(),
@@ -153,7 +153,7 @@ mod tests {
             ("", "10.0.0.1", &[&b"1.2.3.4"[..]][..], "10.0.0.1"),
             ("10.0.0.0/8", "10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
             ("10.0.0.0/8", "11.0.0.1", &[b"1.2.3.4"], "11.0.0.1"),
-            // What the client claims itself stands further left.
+            // Entries further left are the client's own claims.
             ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4"], "1.2.3.4"),
             ("10.0.0.0/8", "10.0.0.1", &[b"6.6.6.6, 1.2.3.4", b"10.0.0.2"], "1.2.3.4"),
             ("10.0.0.1", "10.0.0.1", &[b"garbage"], "10.0.0.1"),
@@ -177,7 +177,7 @@ mod tests {
             (b"[2001:db8::1]", "2001:db8::/64"),
             (b"[::ffff:1.2.3.4]:80", "1.2.3.4"),
             (b"6.6.6.6:1, 1.2.3.4:2, 10.0.0.2:3", "1.2.3.4"),
-            // What is no address ends what is known.
+            // An entry that is no address ends the chain of trust.
             (b"1.2.3.4:", "10.0.0.1"),
             (b"1.2.3.4:65536", "10.0.0.1"),
             (b"[1.2.3.4", "10.0.0.1"),

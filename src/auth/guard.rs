@@ -1,4 +1,5 @@
-//! The door: a request's `Authorization` header becomes a [`AuthUser`], or the request ends here.
+//! The guard of private routes: the `Authorization` header becomes an [`AuthUser`], or the request
+//! is refused.
 
 use std::time::Instant;
 
@@ -12,17 +13,17 @@ use crate::db::connection::Parameter;
 use crate::db::{SharedConnection, Sql};
 use crate::error::{Error, Result};
 
-/// Somebody whose token was verified and whose session has not ended. Nothing else can make one, so
-/// that a handler that takes a `AuthUser` cannot be reached without a token.
+/// A user whose token is verified and whose session has not ended. It cannot be constructed
+/// otherwise, so a handler that takes an `AuthUser` cannot be reached without a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthUser {
     verified: Verified,
 }
 
 impl AuthUser {
-    /// Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case). The
-    /// database is only asked when this instance cannot know whether the session is there and has not
-    /// ended: when it is first used here, and every few seconds.
+    /// Parses `Authorization: Bearer <token>` (RFC 6750, section 2.1; the scheme in any case). The
+    /// database is only queried when the state of the session is not known here: at its first use
+    /// on this instance, and again every few seconds.
     pub async fn authenticate(
         keys: &Keys,
         cache: &TokenCache,
@@ -45,13 +46,13 @@ impl AuthUser {
                 let asked = Instant::now();
                 let Verified { user_id, session_id, .. } = &verified;
                 let parameters: [Parameter<'_>; 2] = [session_id, user_id];
-                // In a box, because it is rare, and would make every request's future larger.
-                let found = Box::pin(shared.query_opt(Sql::SessionsIsLive, &parameters));
-                let found = found.await?.is_some();
-                if found {
-                    ended.found(*session_id, *user_id, asked);
+                // Boxed, because it is rare and would enlarge the future of every request.
+                let lookup = Box::pin(shared.query_opt(Sql::SessionsIsLive, &parameters));
+                let confirmed = lookup.await?.is_some();
+                if confirmed {
+                    ended.confirm(*session_id, *user_id, asked);
                 }
-                found
+                confirmed
             }
         };
         if live { Ok(Self { verified }) } else { Err(Error::InvalidToken) }

@@ -1,5 +1,5 @@
-//! One login at a time for an account and address: else those that run at once would all be let
-//! through before the first of them has failed.
+//! One login at a time for each account and address: concurrent ones would all pass the limits
+//! before the first of them has failed.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,80 +11,85 @@ use tokio::time::timeout_at;
 
 use crate::error::{Error, Result};
 
-/// How many may wait for one account and address: about as many as can be served in time at the usual
-/// cost of a hash, and far fewer than the connections that one client may have.
+/// The longest queue for one account and address: about as many as can be served in time at the
+/// usual hash cost, and far fewer than the connections that one client may have.
 const MAX_WAITING: usize = 40;
-/// Seconds after which all who wait now are gone, as [`MAX_WAIT`](super::password::MAX_WAIT) says.
+/// Seconds after which everything queued now has left, see [`MAX_WAIT`](super::password::MAX_WAIT).
 const RETRY_AFTER: u32 = 10;
 
-/// Who has a turn and who waits for one.
+/// The locks that are held or waited for.
 #[derive(Default)]
 pub struct LoginLocks {
-    /// By a keyed hash of account and address, which bounds the memory; nobody outside can find two
-    /// that are equal. An entry goes with the last who needs it.
-    lines: Mutex<HashMap<u64, Line>>,
+    /// By a keyed hash of account and address, which bounds the memory and whose collisions nobody
+    /// outside can find. An entry is removed with its last claim.
+    entries: Mutex<HashMap<u64, Entry>>,
     hasher: RandomState,
 }
 
 #[derive(Default)]
-struct Line {
-    /// Who has the turn or waits for it.
-    members: usize,
-    turn: Arc<tokio::sync::Mutex<()>>,
+struct Entry {
+    /// How many hold the lock or wait for it.
+    claims: usize,
+    lock: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// The turn of one login, until this is dropped.
-pub struct Turn<'a> {
-    _turn: OwnedMutexGuard<()>,
-    _member: Member<'a>,
+/// The lock of one login, held until dropped.
+pub struct LoginLock<'a> {
+    _lock: OwnedMutexGuard<()>,
+    _claim: Claim<'a>,
 }
 
 impl LoginLocks {
-    /// Waits for the turn of an account and address. [`Error::Overloaded`] if it does not come by the
-    /// deadline, and [`Error::TooManyAttempts`] at once where too many wait already.
-    pub async fn wait(&self, email: &str, address: &str, deadline: Instant) -> Result<Turn<'_>> {
+    /// Waits for the lock of an account and address. [`Error::Overloaded`] at the deadline, and
+    /// [`Error::TooManyAttempts`] at once if the queue is full.
+    pub async fn acquire(
+        &self,
+        email: &str,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<LoginLock<'_>> {
         let key = self.hasher.hash_one((email.to_lowercase(), address));
-        let (member, turn) = self.join(key)?;
-        let turn = timeout_at(deadline.into(), turn.lock_owned())
+        let (claim, lock) = self.claim(key)?;
+        let lock = timeout_at(deadline.into(), lock.lock_owned())
             .await
             .map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })?;
-        Ok(Turn { _turn: turn, _member: member })
+        Ok(LoginLock { _lock: lock, _claim: claim })
     }
 
-    fn join(&self, key: u64) -> Result<(Member<'_>, Arc<tokio::sync::Mutex<()>>)> {
-        let mut lines = self.lock();
-        let line = lines.entry(key).or_default();
-        if line.members > MAX_WAITING {
+    fn claim(&self, key: u64) -> Result<(Claim<'_>, Arc<tokio::sync::Mutex<()>>)> {
+        let mut entries = self.entries();
+        let entry = entries.entry(key).or_default();
+        if entry.claims > MAX_WAITING {
             return Err(Error::TooManyAttempts { retry_after: RETRY_AFTER });
         }
-        line.members += 1;
-        Ok((Member { turns: self, key }, Arc::clone(&line.turn)))
+        entry.claims += 1;
+        Ok((Claim { locks: self, key }, Arc::clone(&entry.lock)))
     }
 
-    fn leave(&self, key: u64) {
-        let mut lines = self.lock();
-        if let Some(line) = lines.get_mut(&key) {
-            line.members -= 1;
-            if line.members == 0 {
-                lines.remove(&key);
+    fn release(&self, key: u64) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(&key) {
+            entry.claims -= 1;
+            if entry.claims == 0 {
+                entries.remove(&key);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts somebody as long as it lives.
-struct Member<'a> {
-    turns: &'a LoginLocks,
+/// Counts a holder or waiter until dropped.
+struct Claim<'a> {
+    locks: &'a LoginLocks,
     key: u64,
 }
 
-impl Drop for Member<'_> {
+impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.turns.leave(self.key);
+        self.locks.release(self.key);
     }
 }
 
@@ -102,42 +107,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_at_a_time_has_the_turn_of_an_account_and_address() {
-        let turns = LoginLocks::default();
-        let turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
-        assert!(poll_immediate(turns.wait("A@B", "192.0.2.1", soon())).await.is_none());
-        // Others do not wait for it.
-        turns.wait("c@d", "192.0.2.1", soon()).await.unwrap();
-        turns.wait("a@b", "192.0.2.2", soon()).await.unwrap();
-        drop(turn);
-        turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
-        assert!(turns.lock().is_empty(), "nothing is kept of those who have left");
+    async fn one_login_at_a_time_holds_the_lock_of_an_account_and_address() {
+        let locks = LoginLocks::default();
+        let lock = locks.acquire("a@b", "192.0.2.1", soon()).await.unwrap();
+        assert!(poll_immediate(locks.acquire("A@B", "192.0.2.1", soon())).await.is_none());
+        // Other accounts and addresses are not blocked.
+        locks.acquire("c@d", "192.0.2.1", soon()).await.unwrap();
+        locks.acquire("a@b", "192.0.2.2", soon()).await.unwrap();
+        drop(lock);
+        locks.acquire("a@b", "192.0.2.1", soon()).await.unwrap();
+        assert!(locks.entries().is_empty(), "nothing is kept of those who have left");
     }
 
     #[tokio::test]
-    async fn a_turn_that_does_not_come_in_time_is_given_up() {
-        let turns = LoginLocks::default();
-        let _turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
-        let late = turns.wait("a@b", "192.0.2.1", Instant::now()).await;
+    async fn a_lock_that_is_not_free_in_time_is_given_up() {
+        let locks = LoginLocks::default();
+        let _lock = locks.acquire("a@b", "192.0.2.1", soon()).await.unwrap();
+        let late = locks.acquire("a@b", "192.0.2.1", Instant::now()).await;
         assert!(matches!(late, Err(Error::Overloaded { .. })));
     }
 
     #[tokio::test]
-    async fn only_so_many_wait_and_the_rest_is_refused_at_once() {
-        let turns = LoginLocks::default();
-        let turn = turns.wait("a@b", "192.0.2.1", soon()).await.unwrap();
-        let waiting = (0..MAX_WAITING + 3).map(|_| turns.wait("a@b", "192.0.2.1", soon()));
+    async fn the_queue_is_bounded_and_the_rest_is_refused_at_once() {
+        let locks = LoginLocks::default();
+        let lock = locks.acquire("a@b", "192.0.2.1", soon()).await.unwrap();
+        let waiting = (0..MAX_WAITING + 3).map(|_| locks.acquire("a@b", "192.0.2.1", soon()));
         let mut waiting: Vec<_> = waiting.map(Box::pin).collect();
         let mut refused = 0;
-        for wait in &mut waiting {
-            let answer = poll_immediate(wait).await;
+        for pending in &mut waiting {
+            let answer = poll_immediate(pending).await;
             refused += usize::from(matches!(answer, Some(Err(Error::TooManyAttempts { .. }))));
         }
         assert_eq!(refused, 3);
         waiting.truncate(MAX_WAITING);
-        drop(turn);
-        // Each gives its turn back at once.
-        let served = join_all(waiting.into_iter().map(async |wait| wait.await.is_ok())).await;
+        drop(lock);
+        // Each releases its lock at once.
+        let served = join_all(waiting.into_iter().map(async |pending| pending.await.is_ok())).await;
         assert_eq!(served, [true; MAX_WAITING]);
     }
 }

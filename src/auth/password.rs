@@ -1,5 +1,5 @@
-//! Passwords: bcrypt on threads of its own, behind a queue that is bounded by time, so that a flood
-//! of logins can neither slow a read nor pile up.
+//! Passwords: bcrypt on dedicated threads, behind a queue that is bounded by time, so that a flood
+//! of logins neither slows other requests nor piles up.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -15,29 +15,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{Error, Result};
 
-/// bcrypt cuts what is longer.
+/// The longest password, in bytes: bcrypt truncates anything longer.
 pub const MAX_BYTES: usize = 71;
-/// How long all places in the queue take to be served when nothing else is to be done.
+/// How long a full queue takes to be served on idle cores.
 const QUEUE_TIME: Duration = Duration::from_secs(5);
-/// How long a request may wait for its turn and for a thread, both together.
+/// How long a login may wait for its lock and for a thread, in total.
 pub const MAX_WAIT: Duration = Duration::from_secs(10);
-/// How much less the threads count than those that serve requests (`setpriority`, nice value).
+/// The nice value (`setpriority`) of the threads, so that they yield to those that serve requests.
 const NICENESS: i32 = 19;
-/// How many seconds a client that finds no place is told to wait at least, and how many different
-/// waits there are: clients that all came back at once would be a burst of their own.
+/// `Retry-After` when the queue is full, in seconds, and how many different values there are:
+/// clients that all came back at once would be a burst of their own.
 const RETRY_AFTER: u32 = 5;
 const RETRY_SPREAD: u32 = 26;
-/// A stored hash that costs more is refused: cost 31 would take days.
+/// Stored hashes of a higher cost are refused: cost 31 would take days.
 const MAX_COST: u32 = 14;
-/// What the time of a hash is taken with at the start, at most the cost in use.
+/// The low cost that the time of a hash is measured with at start.
 const CALIBRATION_COST: u32 = 4;
-/// How often it is taken.
+/// How often it is measured.
 const CALIBRATIONS: u32 = 5;
 
-/// The threads that hash and their queue.
+/// The hashing threads and their queue.
 pub struct Passwords {
     jobs: Sender<Job>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     refused: AtomicU32,
     cost: u32,
 }
@@ -45,37 +45,37 @@ pub struct Passwords {
 struct Job {
     run: Box<dyn FnOnce(bool) + Send>,
     deadline: Instant,
-    /// Held until the job has run, whether or not its request still waits.
-    _place: Arc<OwnedSemaphorePermit>,
+    /// Held until the job has run, even if its request was cancelled.
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// Whether a password was right.
+/// The result of comparing a password.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Wrong,
     Right {
-        /// A hash to store in place of one that costs less than new ones do.
+        /// A new hash to store, if the stored one has a lower cost than new hashes.
         better_hash: Option<String>,
     },
 }
 
 /// A place in the queue, for one job after another.
-pub struct Place<'a> {
+pub struct Permit<'a> {
     passwords: &'a Passwords,
     permit: Arc<OwnedSemaphorePermit>,
     deadline: Instant,
 }
 
 impl Passwords {
-    /// Starts half as many threads as there are cores, at least one. New hashes have this cost.
+    /// Starts one thread for every two cores, at least one. New hashes have this cost.
     pub fn start(cost: u32) -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = (cores / 2).max(1);
-        // A cheap hash tells the time of a dear one, which doubles with every step of the cost.
-        let time = time_of_a_hash(CALIBRATION_COST)
+        // Extrapolate from a low-cost hash: each step of the cost doubles the time.
+        let time = hash_time(CALIBRATION_COST)
             * 2_u32.saturating_pow(cost.saturating_sub(CALIBRATION_COST));
-        let waiting = usize::try_from(QUEUE_TIME.as_nanos() / time.as_nanos()).unwrap_or(1);
-        let places = threads * waiting.clamp(1, 100_000);
+        let jobs_per_thread = usize::try_from(QUEUE_TIME.as_nanos() / time.as_nanos()).unwrap_or(1);
+        let permits = threads * jobs_per_thread.clamp(1, 100_000);
 
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -86,15 +86,16 @@ impl Passwords {
                 .spawn(move || work(&queue))
                 .map_err(|error| Error::internal(format!("no thread: {error}")))?;
         }
-        let (places, refused) = (Arc::new(Semaphore::new(places)), AtomicU32::new(0));
-        Ok(Self { jobs, places, refused, cost })
+        let (permits, refused) = (Arc::new(Semaphore::new(permits)), AtomicU32::new(0));
+        Ok(Self { jobs, permits, refused, cost })
     }
 
-    /// A place in the queue, or [`Error::Overloaded`] at once. To be taken before anything that a
-    /// flood could make expensive. A job that no thread has begun by the deadline is not run.
-    pub fn reserve(&self, deadline: Instant) -> Result<Place<'_>> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.overloaded())?;
-        Ok(Place { passwords: self, permit: Arc::new(permit), deadline })
+    /// A permit for the queue, or [`Error::Overloaded`] at once. Acquire it before any work that
+    /// would be expensive in a flood. A job that has not started by the deadline is not run.
+    pub fn try_acquire(&self, deadline: Instant) -> Result<Permit<'_>> {
+        let permit =
+            Arc::clone(&self.permits).try_acquire_owned().map_err(|_| self.overloaded())?;
+        Ok(Permit { passwords: self, permit: Arc::new(permit), deadline })
     }
 
     pub fn overloaded(&self) -> Error {
@@ -103,14 +104,15 @@ impl Passwords {
     }
 }
 
-impl Place<'_> {
+impl Permit<'_> {
     /// Hashes a new password.
     pub async fn hash(&self, password: String) -> Result<String> {
         let cost = self.passwords.cost;
         self.run(move || hash(&password, cost)).await?
     }
 
-    /// Whether a password fits a stored hash; without one it takes as long and does not.
+    /// Compares a password with a stored hash. Without one it takes as long, and the result is
+    /// [`Verdict::Wrong`].
     pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verdict> {
         let cost = self.passwords.cost;
         self.run(move || {
@@ -124,7 +126,7 @@ impl Place<'_> {
         .await?
     }
 
-    /// Whether a password fits a stored hash, and if so, the hash of another.
+    /// The hash of a new password, if the current one matches the stored hash.
     pub async fn replace(
         &self,
         current: String,
@@ -136,14 +138,15 @@ impl Place<'_> {
             .await?
     }
 
-    /// Runs a job in its turn. [`Error::Overloaded`] if that does not come in time.
+    /// Queues a job and waits for its result. [`Error::Overloaded`] if it has not started by the
+    /// deadline.
     async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let run = Box::new(move |in_time: bool| {
-            // The request may be gone.
+            // The request may have been cancelled.
             let _ = answer.send(in_time.then(job));
         });
-        let job = Job { run, deadline: self.deadline, _place: Arc::clone(&self.permit) };
+        let job = Job { run, deadline: self.deadline, _permit: Arc::clone(&self.permit) };
         let ended = |_| Error::internal("the password threads have ended");
         self.passwords.jobs.send(job).map_err(ended)?;
         let answered = answered.await;
@@ -154,7 +157,7 @@ impl Place<'_> {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {
-    // Where the system does not allow it, hashing is merely as important as the rest.
+    // If this is not permitted, hashing merely competes with other threads.
     let _ = rustix::process::setpriority_process(None, NICENESS);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -165,21 +168,21 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// A new hash with a new salt. It takes 2 to the power of `cost` rounds of this thread.
+/// A hash with a new salt. It takes 2^`cost` rounds on this thread.
 pub fn hash(password: &str, cost: u32) -> Result<String> {
     non_truncating_hash(password, cost).map_err(|error| Error::internal(format!("bcrypt: {error}")))
 }
 
-/// Whether a password fits a stored hash. If not, it has taken as many rounds as a new hash does,
-/// whatever was compared: so the time does not tell whether there was a hash, nor what it costs.
-/// A hash that costs more than new ones do still takes longer.
+/// Whether a password matches a stored hash. A mismatch takes as many rounds as a new hash,
+/// whatever was compared, so that timing reveals neither whether there was a hash nor its cost. A
+/// hash of a higher cost than new ones still takes longer.
 fn check(password: &str, stored: Option<&str>, cost: u32) -> bool {
     let usable = |hash: &&str| cost_of(hash).is_some_and(|cost| cost <= MAX_COST);
     if stored.is_some_and(|hash| !usable(&hash)) {
         tracing::error!("a stored password hash is not one of ours or costs too much");
     }
-    // No password with a NUL or over the limit was ever set; bcrypt would stop at the one, and does
-    // not compute the other.
+    // No stored password contains a NUL or exceeds the limit; bcrypt would stop at a NUL, and
+    // refuses to compute the latter.
     let possible = password.len() <= MAX_BYTES && !password.contains('\0');
     let compared = stored.filter(usable).filter(|_| possible);
     let right = compared.is_some_and(|hash| non_truncating_verify(password, hash).unwrap_or(false));
@@ -189,8 +192,8 @@ fn check(password: &str, stored: Option<&str>, cost: u32) -> bool {
     right
 }
 
-/// What is computed besides a hash of the cost `compared`, so that there are 2 to the power of `cost`
-/// rounds in all: 2^c + (2^c + 2^(c+1) + ... + 2^(cost-1)) = 2^cost.
+/// The costs to compute in addition to a hash of cost `compared`, so that there are 2^`cost` rounds
+/// in total: 2^c + (2^c + 2^(c+1) + ... + 2^(cost-1)) = 2^cost.
 fn costs_to_spend(compared: Option<u32>, cost: u32) -> Range<u32> {
     match compared {
         Some(compared) => compared..cost,
@@ -198,8 +201,8 @@ fn costs_to_spend(compared: Option<u32>, cost: u32) -> Range<u32> {
     }
 }
 
-/// How long a hash of this cost takes while nothing interrupts it: the least of a few times.
-fn time_of_a_hash(cost: u32) -> Duration {
+/// How long a hash of this cost takes without interruption: the minimum of a few measurements.
+fn hash_time(cost: u32) -> Duration {
     let times = (0..CALIBRATIONS).map(|_| {
         let started = Instant::now();
         spend(cost);
@@ -208,13 +211,13 @@ fn time_of_a_hash(cost: u32) -> Duration {
     times.min().unwrap_or_default().max(Duration::from_micros(1))
 }
 
-/// Takes as long as a hash of this cost.
+/// Computes a hash of this cost.
 fn spend(cost: u32) {
-    // Else the compiler might leave out what nobody looks at.
+    // Keeps the compiler from removing an unused result.
     let _ = black_box(non_truncating_hash("", cost));
 }
 
-/// The binary logarithm of the rounds of a hash. None if the text is no bcrypt hash.
+/// The cost of a hash, the binary logarithm of its rounds. None if the text is no bcrypt hash.
 fn cost_of(hash: &str) -> Option<u32> {
     HashParts::from_str(hash).ok().map(|hash| hash.get_cost())
 }
@@ -267,36 +270,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_at_once_and_a_request_that_leaves_loses_no_place() {
+    async fn a_full_queue_refuses_at_once_and_a_cancelled_request_leaks_no_permit() {
         let mut passwords = Passwords::start(COST).unwrap();
-        passwords.places = Arc::new(Semaphore::new(1));
+        passwords.permits = Arc::new(Semaphore::new(1));
         let deadline = Instant::now() + SOON;
-        let place = passwords.reserve(deadline).unwrap();
-        assert!(matches!(passwords.reserve(deadline), Err(Error::Overloaded { .. })));
-        drop(place.hash("password".into()));
-        drop(place);
-        assert!(passwords.reserve(deadline).is_ok());
+        let permit = passwords.try_acquire(deadline).unwrap();
+        assert!(matches!(passwords.try_acquire(deadline), Err(Error::Overloaded { .. })));
+        drop(permit.hash("password".into()));
+        drop(permit);
+        assert!(passwords.try_acquire(deadline).is_ok());
     }
 
     #[tokio::test]
-    async fn a_place_is_good_for_one_job_after_another() {
+    async fn a_permit_covers_one_job_after_another() {
         let mut passwords = Passwords::start(COST).unwrap();
-        passwords.places = Arc::new(Semaphore::new(1));
-        let place = passwords.reserve(Instant::now() + SOON).unwrap();
-        let stored = place.hash("a".into()).await.unwrap();
+        passwords.permits = Arc::new(Semaphore::new(1));
+        let permit = passwords.try_acquire(Instant::now() + SOON).unwrap();
+        let stored = permit.hash("a".into()).await.unwrap();
         let right = Verdict::Right { better_hash: None };
-        assert_eq!(place.verify("a".into(), Some(stored.clone())).await.unwrap(), right);
-        assert_eq!(place.verify("b".into(), Some(stored)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(permit.verify("a".into(), Some(stored.clone())).await.unwrap(), right);
+        assert_eq!(permit.verify("b".into(), Some(stored)).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
-    async fn a_job_that_has_waited_too_long_is_not_run() {
+    async fn a_job_past_its_deadline_is_not_run() {
         let passwords = Passwords::start(COST).unwrap();
         let now = Instant::now();
-        let place = passwords.reserve(now + SOON).unwrap();
-        assert!(place.hash("password".into()).await.is_ok());
-        let place = passwords.reserve(now).unwrap();
-        let late = place.hash("password".into()).await;
+        let permit = passwords.try_acquire(now + SOON).unwrap();
+        assert!(permit.hash("password".into()).await.is_ok());
+        let permit = passwords.try_acquire(now).unwrap();
+        let late = permit.hash("password".into()).await;
         assert!(matches!(late, Err(Error::Overloaded { .. })));
     }
 }

@@ -1,5 +1,5 @@
-//! Refresh tokens: opaque to clients, an HMAC of session, user and generation, so that nothing secret is
-//! stored and a token always has the same successor (RFC 9700, section 4.14.2).
+//! Refresh tokens: opaque to clients, an HMAC over session, user and generation, so that no secret
+//! is stored and a token always has the same successor (RFC 9700, section 4.14.2).
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -8,14 +8,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::SessionId;
 use crate::secret::Secret;
 
-/// Keeps these HMACs apart from anything else that the secret signs, and from those of the numbers that
-/// sessions had before they had random ids.
+/// Domain separation from anything else that the secret signs, and from the tokens of sessions
+/// before they had random ids.
 const PURPOSE: &[u8] = b"healthcare-backend refresh token of a session with a random id";
 
-/// Session, user and generation; then comes the HMAC.
+/// Session, user and generation, before the HMAC.
 const MESSAGE_BYTES: usize = SessionId::BYTES + 8 + 4;
 
-/// Which exchange of which session of whom a token stands for.
+/// The session and the number of exchanges that a token stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation {
     pub session_id: SessionId,
@@ -23,9 +23,9 @@ pub struct Generation {
     pub number: i32,
 }
 
-/// Makes tokens with one key and knows them by that or the one before it.
+/// Signs with the current key, and verifies with that and the previous one.
 pub struct RefreshKeys {
-    /// The key that makes tokens comes first.
+    /// The signing key comes first.
     keys: Vec<hmac::Key>,
 }
 
@@ -49,7 +49,7 @@ impl RefreshKeys {
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// None if the token is not one of ours.
+    /// None if the signature is not ours.
     pub fn verify(&self, token: &str) -> Option<Generation> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (message, tag) = bytes.split_at_checked(MESSAGE_BYTES)?;
@@ -67,7 +67,7 @@ impl RefreshKeys {
 }
 
 impl Generation {
-    /// The first of a session.
+    /// The first generation of a session.
     pub fn first(session_id: SessionId, user_id: i64) -> Self {
         Self { session_id, user_id, number: 0 }
     }

@@ -1,10 +1,10 @@
-//! Sessions that have ended, known without asking the database: what ends here is known at once, what
-//! ends on another instance within a second.
+//! The set of ended sessions, checked without a query: it has sessions that end on this instance at
+//! once, and those that end on others within a second.
 //!
-//! The set is only trusted while the database has lately been asked for what others have ended. It is
-//! asked for what is new, unless the connection or the server is another than before: then for all.
-//! That tells nothing of a session that the database has forgotten, because it was put back to an earlier
-//! moment or rows were deleted; so the database is asked for each session that is used, every few seconds.
+//! The set is only trusted while it was refreshed recently. A refresh asks for sessions that ended
+//! since the last one, or for all of them if the connection or the server has changed. That does
+//! not cover sessions that the database has lost, because it was restored to an earlier moment or
+//! rows were deleted, so each session in use is also confirmed by a query every few seconds.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,56 +22,56 @@ use crate::db::row::column;
 use crate::db::{Pool, SharedConnection, Sql};
 use crate::error::{Error, Result};
 
-/// How often the database is asked.
-const ASK_EVERY: Duration = Duration::from_millis(300);
-/// How far back it is asked beyond the time before: longer than a statement that ends a session can
-/// take.
-const LOOK_BACK: Duration = Duration::from_secs(10);
-/// By how much the clocks of two servers, or of a server and this machine, may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
-/// How long an answer is trusted.
+/// How often the database is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// How far each poll reaches back before the last one: longer than a statement that ends a session
+/// can run.
+const OVERLAP: Duration = Duration::from_secs(10);
+/// The most that the clocks of two servers, or of a server and this machine, may differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(3600);
+/// How long the set is trusted after a poll.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
-/// An answer that takes longer is not trusted.
-const SLOW_ANSWER: Duration = Duration::from_secs(2);
-/// How long a session that was found in the database is taken to be there.
-const FOUND_FOR: Duration = Duration::from_secs(10);
-/// Sessions that are taken to be there at most, which is some 3 MiB; with one more all are asked for anew.
-const MAX_FOUND: usize = 50_000;
-/// How often what is long over is removed, here and in the database.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// A poll that takes longer is not trusted.
+const MAX_POLL_TIME: Duration = Duration::from_secs(2);
+/// How long a session counts as confirmed after it was found in the database.
+const CONFIRMED_FOR: Duration = Duration::from_secs(10);
+/// The most confirmed sessions, some 3 MiB; one more clears them all.
+const MAX_CONFIRMED: usize = 50_000;
+/// How often expired entries are removed, here and in the database.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is known of a session.
+/// The state of a session as far as it is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Live,
     Ended,
-    /// The database must be asked.
+    /// Only the database knows.
     Unknown,
 }
 
-/// The sessions whose tokens may not have expired but are no longer good.
+/// Sessions that have ended, for as long as their access tokens could be valid.
 pub struct EndedSessions {
-    noted: RwLock<Noted>,
-    /// As long as a token can live, by any clock.
+    known: RwLock<KnownSessions>,
+    /// The longest life of a token, with clock skew.
     keep: Duration,
     started: Instant,
-    /// Milliseconds after the start up to which the set is complete enough to be trusted.
+    /// Until when the set is complete enough to be trusted, in milliseconds since `started`.
     trusted_until: AtomicU64,
 }
 
-/// What is known of sessions, and since when.
+/// Known sessions, and since when they are known.
 #[derive(Default)]
-struct Noted {
+struct KnownSessions {
     ended: HashMap<SessionId, Instant>,
-    /// When the database was asked for each that it has, with its user.
-    found: HashMap<(SessionId, i64), Instant>,
+    /// When each session, with its user, was last found in the database.
+    confirmed: HashMap<(SessionId, i64), Instant>,
 }
 
 impl EndedSessions {
     pub fn new(token_ttl_seconds: u32) -> Self {
         Self {
-            noted: RwLock::default(),
-            keep: Duration::from_secs(u64::from(token_ttl_seconds)) + CLOCKS_DIFFER,
+            known: RwLock::default(),
+            keep: Duration::from_secs(u64::from(token_ttl_seconds)) + MAX_CLOCK_SKEW,
             started: Instant::now(),
             trusted_until: AtomicU64::new(0),
         }
@@ -79,61 +79,63 @@ impl EndedSessions {
 
     pub fn standing(&self, session_id: SessionId, user_id: i64) -> Standing {
         let now = Instant::now();
-        let noted = self.noted.read().unwrap_or_else(PoisonError::into_inner);
-        if noted.ended.contains_key(&session_id) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.ended.contains_key(&session_id) {
             return Standing::Ended;
         }
-        let found = noted.found.get(&(session_id, user_id));
-        let found = found.is_some_and(|asked| now.saturating_duration_since(*asked) < FOUND_FOR);
-        if found && self.milliseconds(now) < self.trusted_until.load(Ordering::Acquire) {
+        let confirmed = known.confirmed.get(&(session_id, user_id));
+        let confirmed =
+            confirmed.is_some_and(|asked| now.saturating_duration_since(*asked) < CONFIRMED_FOR);
+        if confirmed && self.milliseconds(now) < self.trusted_until.load(Ordering::Acquire) {
             Standing::Live
         } else {
             Standing::Unknown
         }
     }
 
-    /// Notes that the database has a session of a user that has not ended. `asked` is before it was asked.
-    pub fn found(&self, session_id: SessionId, user_id: i64, asked: Instant) {
-        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
-        if noted.found.len() >= MAX_FOUND {
-            noted.found.clear();
+    /// Confirms that the database has a live session of this user. `asked` is the time before the
+    /// query.
+    pub fn confirm(&self, session_id: SessionId, user_id: i64, asked: Instant) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.confirmed.len() >= MAX_CONFIRMED {
+            known.confirmed.clear();
         }
-        noted.found.insert((session_id, user_id), asked);
+        known.confirmed.insert((session_id, user_id), asked);
     }
 
-    /// Notes that sessions have ended.
+    /// Adds ended sessions.
     pub fn end(&self, session_ids: impl IntoIterator<Item = SessionId>) {
         let now = Instant::now();
-        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for id in session_ids {
-            noted.ended.entry(id).or_insert(now);
+            known.ended.entry(id).or_insert(now);
         }
     }
 
-    /// Seconds after its end for which a session's tokens matter.
+    /// How long an ended session is kept, in seconds.
     pub fn keep_seconds(&self) -> i32 {
         i32::try_from(self.keep.as_secs()).unwrap_or(i32::MAX)
     }
 
-    /// Asks the database what has ended since it gave the `last` answer.
-    async fn ask(&self, shared: &SharedConnection, last: Option<&Answer>) -> Result<Answer> {
+    /// Asks the database which sessions have ended since the `last` answer.
+    async fn poll(&self, shared: &SharedConnection, last: Option<&Answer>) -> Result<Answer> {
         let asked = Instant::now();
         let answer = Answer::begin(shared).await?;
         let since = match last {
-            // The earlier, should the server's clock have been put back.
+            // The earlier one, in case the server's clock was set back.
             Some(last) if last.is_by_the_same_server(&answer) => {
-                last.moment.min(answer.moment) - LOOK_BACK
+                last.moment.min(answer.moment) - OVERLAP
             }
             _ => {
-                self.forget_found();
+                self.forget_confirmed();
                 answer.moment - self.keep
             }
         };
         let rows = shared.query_on(&answer.connection, Sql::SessionsEnded, &[&since]).await?;
         let ids: Vec<SessionId> = rows.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         self.end(ids);
-        if asked.elapsed() > SLOW_ANSWER {
-            // The question may have reached the database so late that it did not look back far enough.
+        if asked.elapsed() > MAX_POLL_TIME {
+            // The query may have run so late that it did not reach back far enough.
             return Err(Error::DatabaseUnavailable { cause: "the answer came late".to_owned() });
         }
         let until = self.milliseconds(asked + TRUSTED_FOR);
@@ -141,15 +143,15 @@ impl EndedSessions {
         Ok(answer)
     }
 
-    /// Forgets which sessions were found, because it may be another database.
-    fn forget_found(&self) {
-        self.noted.write().unwrap_or_else(PoisonError::into_inner).found.clear();
+    /// Confirmations do not hold for another database.
+    fn forget_confirmed(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).confirmed.clear();
     }
 
     fn forget_expired(&self) {
-        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
-        noted.ended.retain(|_, noted| noted.elapsed() < self.keep);
-        noted.found.retain(|_, asked| asked.elapsed() < FOUND_FOR);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.ended.retain(|_, at| at.elapsed() < self.keep);
+        known.confirmed.retain(|_, asked| asked.elapsed() < CONFIRMED_FOR);
     }
 
     fn milliseconds(&self, at: Instant) -> u64 {
@@ -158,13 +160,13 @@ impl EndedSessions {
     }
 }
 
-/// Who has told what has ended, and up to when.
+/// The source of an answer, and the time up to which it is complete.
 struct Answer {
     connection: Arc<Connection>,
-    /// Which server it was: a connection can outlive a standby's promotion, and through a proxy another
-    /// server.
+    /// The server's identity: a connection can survive a standby's promotion, and a proxy can
+    /// switch to another server.
     server: String,
-    /// By the server's clock.
+    /// On the server's clock.
     moment: Timestamp,
 }
 
@@ -181,14 +183,15 @@ impl Answer {
     }
 }
 
-/// Keeps the set up to date for as long as it is polled. Nobody else may use the shared connection.
+/// Keeps the set up to date; never returns. The shared connection must have no other user, so that
+/// a new one is noticed.
 pub async fn watch(ended: &EndedSessions, shared: &SharedConnection) -> Infallible {
-    let mut ticks = interval(ASK_EVERY);
+    let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Answer> = None;
     loop {
         ticks.tick().await;
-        match ended.ask(shared, last.as_ref()).await {
+        match ended.poll(shared, last.as_ref()).await {
             Ok(answer) => last = Some(answer),
             Err(error) => {
                 let cause = error.cause().unwrap_or_default();
@@ -198,9 +201,9 @@ pub async fn watch(ended: &EndedSessions, shared: &SharedConnection) -> Infallib
     }
 }
 
-/// Removes what no longer matters, here and in the database, for as long as it is polled.
+/// Removes expired entries, here and in the database; never returns.
 pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
-    let mut ticks = interval(SWEEP_EVERY);
+    let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -230,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// Trusted for as long as a test takes.
+    /// A set that stays trusted during a test.
     fn sessions() -> EndedSessions {
         let sessions = EndedSessions::new(3600);
         sessions.trusted_until.store(u64::MAX, Ordering::Release);
@@ -238,20 +241,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_session_that_was_lately_found_is_live_without_asking() {
+    fn only_a_recently_confirmed_session_is_live_without_a_lookup() {
         let sessions = sessions();
         let id = SessionId::random().unwrap();
         assert_eq!(sessions.standing(id, 1), Standing::Unknown);
-        sessions.found(id, 1, Instant::now());
+        sessions.confirm(id, 1, Instant::now());
         assert_eq!(sessions.standing(id, 1), Standing::Live);
         assert_eq!(sessions.standing(id, 2), Standing::Unknown);
         assert_eq!(sessions.standing(SessionId::random().unwrap(), 1), Standing::Unknown);
-        sessions.found(id, 1, Instant::now().checked_sub(FOUND_FOR).unwrap());
+        sessions.confirm(id, 1, Instant::now().checked_sub(CONFIRMED_FOR).unwrap());
         assert_eq!(sessions.standing(id, 1), Standing::Unknown);
-        sessions.found(id, 1, Instant::now());
-        sessions.forget_found();
+        sessions.confirm(id, 1, Instant::now());
+        sessions.forget_confirmed();
         assert_eq!(sessions.standing(id, 1), Standing::Unknown);
-        sessions.found(id, 1, Instant::now());
+        sessions.confirm(id, 1, Instant::now());
         sessions.trusted_until.store(0, Ordering::Release);
         assert_eq!(sessions.standing(id, 1), Standing::Unknown);
     }
@@ -261,22 +264,22 @@ mod tests {
         let sessions = sessions();
         let id = SessionId::random().unwrap();
         sessions.end([id]);
-        sessions.found(id, 1, Instant::now());
+        sessions.confirm(id, 1, Instant::now());
         sessions.forget_expired();
         assert_eq!(sessions.standing(id, 1), Standing::Ended);
     }
 
     #[test]
-    fn sessions_that_were_found_take_bounded_memory() {
+    fn confirmed_sessions_take_bounded_memory() {
         let sessions = sessions();
-        for number in 0..=MAX_FOUND {
+        for number in 0..=MAX_CONFIRMED {
             let id = SessionId::from_bytes((number as u128).to_be_bytes());
-            sessions.found(id, 1, Instant::now());
+            sessions.confirm(id, 1, Instant::now());
         }
-        let noted = sessions.noted.read().unwrap();
-        assert_eq!(noted.found.len(), 1);
-        // As much as the comment on the limit says.
+        let known = sessions.known.read().unwrap();
+        assert_eq!(known.confirmed.len(), 1);
+        // The bound that the comment on the limit gives.
         let entry = size_of::<((SessionId, i64), Instant)>() + 1;
-        assert!(noted.found.capacity() * entry <= 4 << 20);
+        assert!(known.confirmed.capacity() * entry <= 4 << 20);
     }
 }

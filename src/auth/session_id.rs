@@ -1,4 +1,4 @@
-//! What names a session: the `sid` of its tokens and of its row.
+//! The id of a session: the `sid` of its tokens and of its row.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,21 +9,21 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::error::{Error, Result};
 
-/// Digits of its text.
+/// Hexadecimal digits of its text form.
 const DIGITS: usize = 32;
 
-/// 128 random bits. They are drawn here and never come from a sequence, so that no session gets those of
-/// another one, whatever moment the database is put back to.
+/// 128 random bits, not from a sequence, so that no session ever gets the id of another, even if
+/// the database is restored to an earlier moment.
 ///
-/// As text it is 32 lower-case hexadecimal digits, which PostgreSQL reads as the `uuid` of the column
-/// too. Only the size is that of a UUID: there is no version among the bits.
+/// As text it is 32 lower-case hexadecimal digits, which PostgreSQL accepts as a `uuid`. It has
+/// only the size of a UUID, without version bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(u128);
 
 impl SessionId {
     pub const BYTES: usize = 16;
 
-    /// A new one, which nothing else has.
+    /// A new random id.
     pub fn random() -> Result<Self> {
         let mut bytes = [0; Self::BYTES];
         getrandom::fill(&mut bytes)
@@ -49,7 +49,7 @@ impl fmt::Display for SessionId {
 impl FromStr for SessionId {
     type Err = ();
 
-    /// Takes what [`Display`](fmt::Display) writes and no other spelling.
+    /// Accepts only what [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, ()> {
         let ours = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !ours || text.len() != DIGITS {

@@ -1,4 +1,4 @@
-//! Failed logins and registrations, counted in the database by account and address.
+//! Limits on failed logins and registrations, counted in the database by account and address.
 
 use super::client_address::Source;
 use crate::db::connection::Parameter;
@@ -11,14 +11,15 @@ pub const WINDOW_SECONDS: i32 = 15 * 60;
 /// How long a registration counts, in seconds.
 pub const REGISTRATION_WINDOW_SECONDS: i32 = 60 * 60;
 
-/// How much is let through within the windows; 0 is any number.
+/// The limits within the windows; 0 is unlimited.
 #[derive(Debug, Clone, Copy)]
 pub struct Throttle {
     /// Failed logins to one account from one address.
     pub per_address: i32,
-    /// To one account from everywhere, but for addresses that have logged in to it before.
+    /// Failed logins to one account from all addresses, except those that have logged in to it
+    /// before.
     pub total: i32,
-    /// To all accounts from one address.
+    /// Failed logins to all accounts from one address.
     pub all_accounts: i32,
     /// Registrations from one address.
     pub registrations: i32,
@@ -51,7 +52,8 @@ impl Throttle {
         pool.query_opt(Sql::LoginsSucceed, &[&email, &client.address]).await.map(drop)
     }
 
-    /// Notes a registration, or [`Error::TooManyAttempts`] if the client must wait before the next.
+    /// Records a registration, or [`Error::TooManyAttempts`] if the client must wait before the
+    /// next.
     pub async fn register(self, pool: &Pool, client: &Source) -> Result<()> {
         let limit = client.limit(self.registrations);
         if limit == 0 {
@@ -64,7 +66,7 @@ impl Throttle {
     }
 }
 
-/// What a statement says that a client must wait, in seconds.
+/// Refuses if a statement returned a number of seconds to wait.
 fn wait(seconds: Option<i32>) -> Result<()> {
     match seconds.map(u32::try_from) {
         Some(Ok(seconds)) => Err(Error::TooManyAttempts { retry_after: seconds.max(1) }),

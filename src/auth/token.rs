@@ -1,7 +1,7 @@
-//! Access tokens: JWT (RFC 7519) signed with HS256, checked as RFC 8725 advises.
+//! Access tokens: JWT (RFC 7519) signed with HS256 and verified as RFC 8725 advises.
 //!
-//! jsonwebtoken checks the signature. The claims are checked here, because its defaults allow a
-//! leeway, a missing audience or issuer, and a token that expires this very second.
+//! jsonwebtoken verifies the signature. The claims are checked here, because its defaults allow a
+//! leeway, a missing audience or issuer, and a token that expires in this very second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,21 +25,21 @@ const TYPE: &str = "JWT";
 struct Claims {
     iss: String,
     aud: String,
-    /// The user's id in digits.
+    /// The user's id, in decimal.
     sub: String,
     /// The session's random id.
     sid: String,
-    /// Seconds since 1970.
+    /// Unix time, in seconds.
     iat: u64,
     exp: u64,
 }
 
-/// What a valid token says.
+/// The content of a valid token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
     pub user_id: i64,
     pub session_id: SessionId,
-    /// Seconds since 1970.
+    /// Unix time, in seconds.
     pub expires_at: u64,
 }
 
@@ -51,18 +51,18 @@ pub struct Signed {
     pub expires_in: u32,
 }
 
-/// Signs with one key and verifies with that or the one before it.
+/// Signs with the current key, and verifies with that and the previous one.
 pub struct Keys {
     header: Header,
     encoding: EncodingKey,
-    /// The key that signs comes first.
+    /// The signing key comes first.
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
     ttl_seconds: u32,
 }
 
 impl Keys {
-    /// Tries the keys once, so that a library that cannot sign is noticed at the start.
+    /// Signs and verifies once, so that a library that cannot sign is noticed at start.
     pub fn new(secret: &Secret, previous: Option<&Secret>, ttl_seconds: u32) -> Result<Self> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
@@ -93,7 +93,7 @@ impl Keys {
         Err(Error::internal("a token that was just signed is not valid"))
     }
 
-    /// A token that ends no later than its session, which does `session_ends_at` seconds after 1970.
+    /// A token that expires no later than its session, whose end is given in Unix time.
     pub fn sign(
         &self,
         user_id: i64,
@@ -116,7 +116,7 @@ impl Keys {
         Ok(Signed { token, expires_in })
     }
 
-    /// None unless every part of the token is as we make them and it has not expired.
+    /// None unless every part of the token is as we sign it and it has not expired.
     pub fn verify(&self, token: &str) -> Option<Verified> {
         self.verifying.iter().find_map(|key| self.verify_with(key, token))
     }
@@ -139,7 +139,7 @@ impl Keys {
     }
 }
 
-/// A name for a key that does not tell anything about it.
+/// A key id that reveals nothing about the key.
 fn key_id(secret: &Secret) -> String {
     let hash = digest(&SHA256, &[b"kid:", secret.bytes()].concat());
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..6).unwrap_or_default())

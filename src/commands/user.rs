@@ -1,4 +1,4 @@
-//! `user add`: an account made on the command line, also where registering is closed.
+//! `user add`: creates an account on the command line, also where registration is closed.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read};
@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::Failure;
 
-/// A longer standard input is not read on: no password is so long.
+/// The most bytes read from standard input, more than any password has.
 const MAX_INPUT: u64 = 4096;
 
-/// What the command line says of a new account.
+/// The arguments for a new account.
 #[derive(clap::Args)]
 pub struct NewUser {
     /// The e-mail address to log in with.
@@ -28,7 +28,7 @@ pub struct NewUser {
     admin: bool,
 }
 
-/// What was typed does not make an account.
+/// The input for an account is wrong.
 #[derive(Debug)]
 pub struct WrongInput(String);
 
@@ -40,7 +40,7 @@ impl fmt::Display for WrongInput {
 
 impl std::error::Error for WrongInput {}
 
-/// An account that may be stored.
+/// A valid account.
 pub struct Account {
     name: String,
     email: String,
@@ -49,7 +49,7 @@ pub struct Account {
 }
 
 impl NewUser {
-    /// Asks for the password, and checks all of it by the rules of registering.
+    /// Asks for the password, and checks everything by the rules of registration.
     pub fn complete(&self) -> Result<Account, Failure> {
         let name = self.name.as_deref();
         let name = name.unwrap_or_else(|| self.email.split('@').next().unwrap_or_default());
@@ -65,7 +65,7 @@ impl NewUser {
     }
 }
 
-/// Twice from the terminal, where it is not shown; else the one line of standard input.
+/// Reads it twice from the terminal without echo, or else as the one line of standard input.
 fn read_password() -> Result<String, Failure> {
     if io::stdin().is_terminal() {
         let password = rpassword::prompt_password("Password: ")?;
@@ -87,7 +87,7 @@ fn read_password() -> Result<String, Failure> {
     Ok(line.to_owned())
 }
 
-/// Stores an account, whose hash has this cost.
+/// Stores an account, with a hash of this cost.
 pub async fn add(
     database: &ConnectOptions,
     account: &Account,

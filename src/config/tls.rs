@@ -1,4 +1,4 @@
-//! TLS to clients: a certificate chain and its key, from PEM files.
+//! TLS for clients: a certificate chain and its key, from PEM files.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{ConfigError, wrong};
 
-/// None where neither is set; TLS 1.2 and 1.3 otherwise.
+/// None if neither is set; otherwise TLS 1.2 and 1.3.
 pub fn server(
     cert: Option<&str>,
     key: Option<&str>,

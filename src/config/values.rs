@@ -1,4 +1,4 @@
-//! The values of single settings: how each kind is spelled and checked.
+//! Parsing and checking the values of single settings.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::{ConfigError, Registration, wrong};
 use crate::auth::client_address::TrustedProxies;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
-use crate::secret::Secret;
+use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 pub fn database_url(url: &str, roots: Option<&str>) -> Result<ConnectOptions, ConfigError> {
     ConnectOptions::parse(url, roots.filter(|roots| *roots != "system").map(Path::new))
@@ -27,12 +27,12 @@ pub fn cors_origins(value: Option<&str>) -> Result<Origins, ConfigError> {
     }
 }
 
-/// A secret, if it is set.
+/// A secret of sufficient length, if it is set.
 pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, ConfigError> {
     match value.map(Secret::new) {
         None => Ok(None),
         Some(Some(secret)) => Ok(Some(secret)),
-        Some(None) => wrong(format!("{name} must have 32 bytes or more")),
+        Some(None) => wrong(format!("{name} must have {MIN_SECRET_BYTES} bytes or more")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Connecting: host after host and address after address, each with a time of its own, so that one that
-//! is silent does not keep the next from being reached.
+//! Connecting: hosts and their addresses are tried in turn, each with its own timeout, so that one
+//! that is silent does not keep the next from being tried.
 
 use std::fmt;
 use std::io;
@@ -15,18 +15,18 @@ use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
 use super::ConnectOptions;
 
-/// What one address may take until it has let us in, unless `connect_timeout` says otherwise.
+/// The timeout of one address, until we are authenticated, unless `connect_timeout` sets another.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(1);
-/// What the last address may take besides, as nothing is reached by giving it up.
-const ROOM: Duration = Duration::from_secs(2);
-/// The same at start, where nobody waits for an answer.
-const START_ROOM: Duration = Duration::from_secs(9);
-/// How long a name may be looked up.
+/// Added for the last address, since there is no other to try.
+const EXTRA_TIME: Duration = Duration::from_secs(2);
+/// The same at start, when no request is waiting.
+const EXTRA_TIME_AT_START: Duration = Duration::from_secs(9);
+/// The timeout of a DNS lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
-/// Addresses of one name that are tried, at most.
+/// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// Why there is no connection: what became of the last address.
+/// Why there is no connection: the error of the last address.
 #[derive(Debug)]
 pub enum ConnectError {
     /// The name of a host has no address.
@@ -63,7 +63,7 @@ impl From<tokio_postgres::Error> for ConnectError {
 }
 
 impl ConnectError {
-    /// What the server itself says.
+    /// The error that the server sent, if it is one.
     pub fn as_db_error(&self) -> Option<&DbError> {
         match self {
             Self::Refused(error) => error.as_db_error(),
@@ -72,25 +72,26 @@ impl ConnectError {
     }
 }
 
-/// A connection, and the task that it lives in.
-pub type Connected = (Client, JoinHandle<()>);
+/// A connection, and the task that drives it.
+pub type ClientAndTask = (Client, JoinHandle<()>);
 
 impl ConnectOptions {
-    /// A connection for the start or a command; its task ends when the client is dropped.
+    /// A connection for the start or for a command. Its task ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
-        self.connect_within(START_ROOM, lookup).await.map(|(client, _)| client)
+        self.connect_within(EXTRA_TIME_AT_START, lookup).await.map(|(client, _)| client)
     }
 
-    /// A connection for requests. It takes the sum of what its addresses may take, and a little more.
-    pub async fn connect_soon(&self) -> Result<Connected, ConnectError> {
-        self.connect_within(ROOM, lookup).await
+    /// A connection that requests wait for. It takes at most the sum of the timeouts of its
+    /// addresses, and [`EXTRA_TIME`].
+    pub async fn connect_fast(&self) -> Result<ClientAndTask, ConnectError> {
+        self.connect_within(EXTRA_TIME, lookup).await
     }
 
     async fn connect_within<F: Future<Output = io::Result<Vec<IpAddr>>>>(
         &self,
-        room: Duration,
+        extra: Duration,
         lookup: fn(String) -> F,
-    ) -> Result<Connected, ConnectError> {
+    ) -> Result<ClientAndTask, ConnectError> {
         let mut failure = ConnectError::Silent;
         let mut hosts: Vec<&Config> = self.hosts.iter().collect();
         let random = hosts.iter().any(|c| c.get_load_balance_hosts() == LoadBalanceHosts::Random);
@@ -112,9 +113,9 @@ impl ConnectOptions {
             while !addresses.is_empty() {
                 let config = addresses.remove(0);
                 let last = hosts.is_empty() && addresses.is_empty();
-                // In a box, or its size would be that of every future that may connect.
+                // Boxed, or its size would be part of every future that may connect.
                 let opening = Box::pin(self.open(&config));
-                match timeout(limit(&config, last.then_some(room)), opening).await {
+                match timeout(limit(&config, last.then_some(extra)), opening).await {
                     Ok(Ok(connected)) => return Ok(connected),
                     Ok(Err(error)) => failure = error.into(),
                     Err(_) => failure = ConnectError::Silent,
@@ -124,7 +125,7 @@ impl ConnectOptions {
         Err(failure)
     }
 
-    async fn open(&self, config: &Config) -> Result<Connected, tokio_postgres::Error> {
+    async fn open(&self, config: &Config) -> Result<ClientAndTask, tokio_postgres::Error> {
         if let Some(tls) = &self.tls {
             let (client, connection) = config.connect(tls.clone()).await?;
             return Ok((client, tokio::spawn(async move { drop(connection.await) })));
@@ -133,7 +134,7 @@ impl ConnectOptions {
         Ok((client, tokio::spawn(async move { drop(connection.await) })))
     }
 
-    /// Asks the server to stop the statement that a connection runs.
+    /// Asks the server to cancel the statement that a connection runs.
     pub async fn cancel(&self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
         match &self.tls {
             Some(tls) => token.cancel_query(tls.clone()).await,
@@ -142,10 +143,10 @@ impl ConnectOptions {
     }
 }
 
-/// A time that the settings name is kept to, also by the last address.
-fn limit(config: &Config, room: Option<Duration>) -> Duration {
+/// An explicit `connect_timeout` holds for the last address too.
+fn limit(config: &Config, extra: Option<Duration>) -> Duration {
     let given = config.get_connect_timeout().copied();
-    given.unwrap_or(ADDRESS_TIMEOUT + room.unwrap_or_default())
+    given.unwrap_or(ADDRESS_TIMEOUT + extra.unwrap_or_default())
 }
 
 /// One configuration for each address of a host.
@@ -165,18 +166,17 @@ async fn addresses<F: Future<Output = io::Result<Vec<IpAddr>>>>(
 }
 
 async fn lookup(name: String) -> io::Result<Vec<IpAddr>> {
-    // The port has no part in it.
+    // The port does not matter for the lookup.
     let found = timeout(LOOKUP_TIMEOUT, lookup_host((name, 0))).await??;
     Ok(found.take(MAX_ADDRESSES).map(|found| found.ip()).collect())
 }
 
-/// Any order with the same likelihood (Fisher and Yates); the given one where there are no random
-/// numbers.
+/// A Fisher-Yates shuffle; the order is kept where there are no random numbers.
 fn shuffle<T>(items: &mut [T]) {
-    for place in (1..items.len()).rev() {
+    for at in (1..items.len()).rev() {
         let Ok(random) = getrandom::u64() else { return };
-        let other = random % (place as u64 + 1);
-        items.swap(place, usize::try_from(other).unwrap_or(place));
+        let other = random % (at as u64 + 1);
+        items.swap(at, usize::try_from(other).unwrap_or(at));
     }
 }
 
@@ -190,26 +190,26 @@ mod tests {
 
     use super::*;
 
-    // The clock jumps to the next timeout, as nothing else is waited for.
+    // The paused clock jumps to the next timeout, as nothing else is pending.
     #[tokio::test(start_paused = true)]
-    async fn each_address_has_a_time_of_its_own_and_the_last_the_room() {
-        // The system takes connections for it, but nobody ever answers on them.
+    async fn each_address_has_its_own_timeout_and_the_last_one_more_time() {
+        // The kernel completes the TCP handshake, but nothing ever answers.
         let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = mute.local_addr().unwrap().port();
-        for (hosts, options, soon, at_start) in [
+        for (hosts, extra_options, soon, at_start) in [
             ("127.0.0.1", "", 3, 10),
             ("127.0.0.1,127.0.0.1,127.0.0.1", "", 5, 12),
             ("127.0.0.1,127.0.0.1", "load_balance_hosts=random", 4, 11),
             ("127.0.0.1,127.0.0.1", "connect_timeout=7", 14, 14),
         ] {
-            let text = format!("host={hosts} port={port} user=u {options}");
-            let address =
+            let text = format!("host={hosts} port={port} user=u {extra_options}");
+            let options =
                 ConnectOptions::parse(&text, None).map_err(|error| error.to_string()).unwrap();
             let started = Instant::now();
-            assert!(address.connect_soon().await.is_err());
+            assert!(options.connect_fast().await.is_err());
             assert_eq!(started.elapsed().as_secs(), soon, "{text}");
             let started = Instant::now();
-            assert!(address.connect().await.is_err());
+            assert!(options.connect().await.is_err());
             assert_eq!(started.elapsed().as_secs(), at_start, "{text}");
         }
     }
@@ -218,8 +218,8 @@ mod tests {
     async fn each_address_of_a_name_is_tried_under_that_name() {
         let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = mute.local_addr().unwrap().port();
-        let address = ConnectOptions::parse(&format!("host=a,none,b port={port} user=u"), None);
-        let address = address.map_err(|error| error.to_string()).unwrap();
+        let options = ConnectOptions::parse(&format!("host=a,none,b port={port} user=u"), None);
+        let options = options.map_err(|error| error.to_string()).unwrap();
         let lookup = |name: String| {
             std::future::ready(match &*name {
                 "none" => Err(io::ErrorKind::NotFound.into()),
@@ -227,11 +227,11 @@ mod tests {
             })
         };
         let started = Instant::now();
-        assert!(address.connect_within(ROOM, lookup).await.is_err());
+        assert!(options.connect_within(EXTRA_TIME, lookup).await.is_err());
         assert_eq!(started.elapsed().as_secs(), 3 + 3 + 2);
-        let found = addresses(&address.hosts[0], lookup).await.unwrap();
+        let found = addresses(&options.hosts[0], lookup).await.unwrap();
         for config in &found {
-            // A certificate is compared with the name.
+            // The certificate is verified against the name.
             assert_eq!(config.get_hosts(), [Host::Tcp("a".to_owned())]);
             assert_eq!(config.get_hostaddrs(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
         }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shuffle_loses_nothing_and_comes_to_every_order() {
+    fn a_shuffle_keeps_every_item_and_reaches_every_order() {
         let mut found = std::collections::BTreeSet::new();
         while found.len() < 6 {
             let mut items = [1, 2, 3];

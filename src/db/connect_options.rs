@@ -1,4 +1,4 @@
-//! Which database, and how to get there: a connection string that means here what it means to libpq, or
+//! Which database, and how to connect: a connection string with the same meaning as in libpq, or
 //! the embedded server's socket.
 
 mod driver;
@@ -17,15 +17,15 @@ use driver::configure;
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// The servers of one database, and TLS where it is asked for.
+/// The servers of one database, and TLS if it is required.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    /// Each with one host, in the order in which they are tried.
+    /// One host each, in the order in which they are tried.
     pub(super) hosts: Vec<Config>,
     pub(super) tls: Option<MakeRustlsConnect>,
 }
 
-/// A connection string that cannot be used. It says why, without its value.
+/// Why a connection string cannot be used, without any of its values.
 #[derive(Debug)]
 pub struct ConnectOptionsError(String);
 
@@ -39,29 +39,29 @@ fn refuse<T>(message: impl Into<String>) -> Result<T, ConnectOptionsError> {
     Err(ConnectOptionsError(message.into()))
 }
 
-/// One host as the string names it.
+/// One host of a connection string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Target<'a> {
-    /// A name, an address, or the folder of a socket.
+    /// A host name, an IP address, or the folder of a Unix socket.
     host: &'a str,
     address: Option<IpAddr>,
     port: u16,
 }
 
 impl ConnectOptions {
-    /// Without TLS, as on a Unix socket. The configuration has one host.
+    /// Without TLS, as for a Unix socket. The configuration must have one host.
     pub fn plain(config: Config) -> Self {
         Self { hosts: vec![config], tls: None }
     }
 
-    /// Reads `postgres://user:password@host/database?sslmode=...` or `host=... sslmode=...`.
-    /// `roots` is a PEM file with the authorities to trust, unless the string names another.
+    /// Parses `postgres://user:password@host/database?sslmode=...` or `host=... sslmode=...`.
+    /// `roots` is a PEM file with the trusted authorities, unless the string names another.
     pub fn parse(text: &str, roots: Option<&Path>) -> Result<Self, ConnectOptionsError> {
         let parameters = Parameters::parse(text).map_err(ConnectOptionsError)?;
         let targets = targets(&parameters)?;
         let verify = verify(&parameters, &targets, roots.is_some())?;
         let roots = match parameters.get("sslrootcert") {
-            // `system` is what happens without a file.
+            // The system's authorities are the default.
             Some("system") => None,
             named => named.map(Path::new).or(roots),
         };
@@ -72,12 +72,12 @@ impl ConnectOptions {
         Ok(Self { hosts: hosts.collect::<Result<_, _>>()?, tls })
     }
 
-    /// What the driver takes for each host, in the order in which they are tried.
+    /// The driver's configuration of each host, in the order in which they are tried.
     pub fn hosts(&self) -> &[Config] {
         &self.hosts
     }
 
-    /// The first host, if there is one, to which everything would go in the clear through a network.
+    /// The first remote host that would be connected to without encryption, if there is one.
     pub fn exposed_host(&self) -> Option<String> {
         let exposed = |config: &Config| match (config.get_hosts(), config.get_hostaddrs()) {
             (_, [address, ..]) => Some(address.to_string()),
@@ -94,12 +94,12 @@ fn is_local(name: &str) -> bool {
     address.map_or(name.eq_ignore_ascii_case("localhost"), |a| a.to_canonical().is_loopback())
 }
 
-/// The hosts with their addresses and ports: lists with commas that are equally long, but that one port
-/// is for all.
+/// The hosts with their addresses and ports: comma-separated lists of equal length, except that a
+/// single port applies to all hosts.
 fn targets(parameters: &Parameters) -> Result<Vec<Target<'_>>, ConnectOptionsError> {
     let list = |name| parameters.get(name).map(|list| list.split(',').collect::<Vec<_>>());
     let addresses = list("hostaddr");
-    // The name of a host that has only an address is that address.
+    // A host that has only an address is named by it.
     let Some(hosts) = list("host").or(addresses.clone()) else { return refuse("names no host") };
     if hosts.contains(&"") {
         return refuse("names an empty host");
@@ -131,7 +131,7 @@ fn targets(parameters: &Parameters) -> Result<Vec<Target<'_>>, ConnectOptionsErr
     hosts.into_iter().enumerate().map(target).collect()
 }
 
-/// How much of the server's certificate is checked; None for a plain connection.
+/// What is verified of the server's certificate; None without TLS.
 fn verify(
     parameters: &Parameters,
     targets: &[Target<'_>],
@@ -145,7 +145,7 @@ fn verify(
             return refuse("has sslrootcert=system without sslmode=verify-full");
         }
         (None | Some("disable" | "allow" | "prefer"), _) => None,
-        // As in libpq, a file with authorities makes it stricter.
+        // As in libpq, `require` verifies the chain if there is a file with authorities.
         (Some("require"), None) if !has_roots => Some(Verify::Nothing),
         (Some("require" | "verify-ca"), _) => Some(Verify::Authority),
         (Some("verify-full"), _) => Some(Verify::AuthorityAndName),
@@ -158,7 +158,7 @@ fn verify(
     let on_socket = |target: &Target<'_>| target.host.starts_with('/') && target.address.is_none();
     match targets.iter().filter(|target| on_socket(target)).count() {
         0 => Ok(verify),
-        // As in libpq, sslmode means nothing there.
+        // As in libpq, sslmode is ignored for Unix sockets.
         sockets if sockets == targets.len() => Ok(None),
         _ if verify.is_none() => Ok(None),
         _ => refuse("asks for TLS, but names the folder of a socket among its hosts"),
@@ -202,9 +202,9 @@ mod tests {
             "host=h password='sslmode=disable' sslmode=require",
             r"host=h sslmode=require password=sslmode=disable\ sslmode=disable",
         ] {
-            let address = read(text).unwrap();
-            assert!(address.tls.is_some(), "{text}");
-            assert_eq!(address.hosts[0].get_ssl_mode(), SslMode::Require, "{text}");
+            let options = read(text).unwrap();
+            assert!(options.tls.is_some(), "{text}");
+            assert_eq!(options.hosts[0].get_ssl_mode(), SslMode::Require, "{text}");
         }
         for text in [
             "postgres://u@h/d",
@@ -215,12 +215,12 @@ mod tests {
             "host=h sslmode=allow",
             "host=h password=' sslmode=require'",
             r"host=h password=x\ sslmode=require",
-            // On a socket it means nothing.
+            // Ignored for a Unix socket.
             "host=/run sslmode=require",
         ] {
-            let address = read(text).unwrap();
-            assert!(address.tls.is_none(), "{text}");
-            assert_eq!(address.hosts[0].get_ssl_mode(), SslMode::Disable, "{text}");
+            let options = read(text).unwrap();
+            assert!(options.tls.is_none(), "{text}");
+            assert_eq!(options.hosts[0].get_ssl_mode(), SslMode::Disable, "{text}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Connections that carry their prepared statements, and the manager that makes them and tells which
-//! are still good, for the pool and the shared connections alike.
+//! Connections with their prepared statements, and the manager that opens them and knows which are
+//! still good, for the pool and the shared connections alike.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,35 +8,40 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Config, Statement};
 
 use super::connect::ConnectError;
-use super::errors::Aftermath;
+use super::errors::{self, Aftermath};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
-/// How long preparing a new connection's statements may take.
+/// The timeout for preparing all statements on a new connection.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
-/// When PostgreSQL gives up a statement that waits for a lock, so that what waits for one row is over soon.
-/// `options` in the connection string may say otherwise.
+/// PostgreSQL's `lock_timeout`, so that a lock on one row blocks a connection only briefly.
+/// `options` in the connection string may set another.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// When PostgreSQL itself gives up a statement.
+/// PostgreSQL's `statement_timeout`.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long connections are kept after all were replaced, whatever their errors say: they may lead to
-/// the same server again, and each costs it the preparing of every statement.
-const REPLACE_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two replacements of all connections, whatever errors they report: new
+/// ones may lead to the same server again, and each costs it preparing every statement.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait for an answer; longer than [`STATEMENT_TIMEOUT`], so that only a silent server
+/// exceeds it.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// A value for a statement's `$1`, `$2`, ...
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// Makes connections and tells which are still good.
+/// Opens connections and knows which are still good.
 pub struct Manager {
-    address: ConnectOptions,
-    /// Rises when all connections made so far must be replaced.
+    options: ConnectOptions,
+    /// Incremented when all connections opened so far must be replaced.
     generation: AtomicU64,
-    replaced: Mutex<Option<Instant>>,
+    last_replaced: Mutex<Option<Instant>>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
@@ -44,7 +49,15 @@ pub struct Connection {
     client: ClientWrapper,
     statements: Vec<Statement>,
     generation: u64,
-    given_up: AtomicBool,
+    abandoned: AtomicBool,
+}
+
+/// The outcome of a statement that was sent.
+pub enum StatementOutcome<T> {
+    Answered(Result<T>),
+    /// The server did not answer in time. The statement may still run, so the connection must not
+    /// be reused.
+    TimedOut(Error),
 }
 
 impl managed::Manager for Manager {
@@ -53,7 +66,7 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Connection, Self::Error> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let (client, task) = self.address.connect_soon().await?;
+        let (client, task) = self.options.connect_fast().await?;
         let client = ClientWrapper::new(client, task);
         let prepare = async |sql: &Sql| {
             client.prepare(sql.text()).await.inspect_err(|error| {
@@ -64,7 +77,7 @@ impl managed::Manager for Manager {
         let preparing = try_join_all(Sql::ALL.iter().map(prepare));
         let statements = timeout(PREPARE_TIMEOUT, preparing).await;
         let statements = statements.map_err(|_| ConnectError::Silent)??;
-        Ok(Connection { client, statements, generation, given_up: AtomicBool::new(false) })
+        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
     }
 
     async fn recycle(
@@ -80,41 +93,61 @@ impl managed::Manager for Manager {
 }
 
 impl Manager {
-    pub fn new(address: &ConnectOptions) -> Self {
+    pub fn new(options: &ConnectOptions) -> Self {
         Self {
-            address: bounded(address),
+            options: with_limits(options),
             generation: AtomicU64::new(0),
-            replaced: Mutex::default(),
+            last_replaced: Mutex::default(),
         }
     }
 
-    /// Whether a connection is open and knows the server as it is now.
+    /// Whether a connection is open and of the current generation.
     pub fn is_good(&self, connection: &Connection) -> bool {
-        !connection.client.is_closed() && self.is_present(connection)
+        !connection.client.is_closed() && self.is_current(connection)
     }
 
-    fn is_present(&self, connection: &Connection) -> bool {
+    fn is_current(&self, connection: &Connection) -> bool {
         connection.generation == self.generation.load(Ordering::Relaxed)
     }
 
-    /// Has all connections replaced, if what came on this one says that they are out of date. What comes
-    /// on a connection that is being replaced already says nothing about those that replace it.
-    pub fn take_note(&self, aftermath: Aftermath, connection: &Connection) {
+    /// Replaces all connections, if an error on this one says that they are outdated. An error on a
+    /// connection of an earlier generation says nothing about its successors.
+    fn replace_if_outdated(&self, aftermath: Aftermath, connection: &Connection) {
         if aftermath == Aftermath::Keep {
             return;
         }
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = replaced.is_some_and(|at| at.elapsed() < REPLACE_EVERY);
-        if !lately && self.is_present(connection) {
-            *replaced = Some(Instant::now());
+        let mut last_replaced = self.last_replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = last_replaced.is_some_and(|at| at.elapsed() < REPLACE_INTERVAL);
+        if !recently && self.is_current(connection) {
+            *last_replaced = Some(Instant::now());
             self.generation.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("the connections to the database are replaced");
         }
     }
 
-    /// Asks the server to stop the statement that a connection runs.
+    /// Maps a result, awaited for [`RESPONSE_TIMEOUT`], and replaces all connections if it says
+    /// that they are outdated.
+    pub fn outcome<T>(
+        &self,
+        sql: Sql,
+        connection: &Connection,
+        result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
+    ) -> StatementOutcome<T> {
+        let Ok(result) = result else {
+            self.replace_if_outdated(Aftermath::ReplaceAll, connection);
+            let cause = format!("{}: no answer", sql.file());
+            return StatementOutcome::TimedOut(Error::DatabaseUnavailable { cause });
+        };
+        StatementOutcome::Answered(result.map_err(|error| {
+            let (error, aftermath) = errors::map(sql, &error);
+            self.replace_if_outdated(aftermath, connection);
+            error
+        }))
+    }
+
+    /// Asks the server to cancel the statement that a connection runs.
     pub async fn cancel(&self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
-        self.address.cancel(token).await
+        self.options.cancel(token).await
     }
 }
 
@@ -123,9 +156,9 @@ impl Connection {
         &self.client
     }
 
-    /// Notes that nobody is to use it any more; false if that was known.
-    pub fn give_up(&self) -> bool {
-        !self.given_up.swap(true, Ordering::Relaxed)
+    /// Marks the connection as out of use; false if it was already.
+    pub fn abandon(&self) -> bool {
+        !self.abandoned.swap(true, Ordering::Relaxed)
     }
 
     pub fn statement(&self, sql: Sql) -> Result<&Statement> {
@@ -135,20 +168,21 @@ impl Connection {
     }
 }
 
-/// Adds the limits without which a silent server would be waited for forever, where the settings have
-/// none.
-pub fn bounded(address: &ConnectOptions) -> ConnectOptions {
-    let mut address = address.clone();
-    address.hosts.iter_mut().for_each(bound);
-    address
+/// Adds the timeouts without which a silent server would be waited for forever, where the settings
+/// have none.
+pub fn with_limits(options: &ConnectOptions) -> ConnectOptions {
+    let mut options = options.clone();
+    options.hosts.iter_mut().for_each(add_limits);
+    options
 }
 
-fn bound(config: &mut Config) {
-    // One plan for all values. Left to itself, PostgreSQL plans a list anew for every page, because its
-    // optional filters look cheaper for known values; it alone reads 1.16 times as many pages without.
-    // Such a plan lasts until the table is next analysed, so two ways are switched off. A sequential
-    // scan, chosen while the table was empty, would stay. A bitmap scan would collect and sort all of a
-    // user's rows for every page, because PostgreSQL guesses that the filters leave almost nothing.
+fn add_limits(config: &mut Config) {
+    // Generic plans only. By default, PostgreSQL plans a list again for every page, because its
+    // optional filters look cheaper for known values; with generic plans it reads 1.16 times as
+    // many pages a second. A generic plan lasts until the table is next analysed, so two plan types
+    // are disabled: a sequential scan, chosen while the table was empty, would stay; a bitmap scan
+    // would collect and sort all rows of a user for every page, because PostgreSQL estimates that
+    // the filters leave almost none.
     let options = format!(
         "-c lock_timeout={} {} -c statement_timeout={} -c timezone=UTC -c jit=off \
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",

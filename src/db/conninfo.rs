@@ -1,9 +1,10 @@
-//! A connection string taken apart as libpq does it: `host=... sslmode=...`, or a URL (PostgreSQL's
+//! Parses connection strings as libpq does: `host=... sslmode=...`, or a URL (PostgreSQL's
 //! documentation, section 34.1.1).
 
 use percent_encoding::percent_decode_str;
 
-/// What may be set, by libpq's names. What else libpq knows is refused, or it would be left out in silence.
+/// The supported parameters, by libpq's names. libpq's others are refused, because ignoring them
+/// silently could weaken a connection.
 pub const NAMES: [&str; 20] = [
     "user",
     "password",
@@ -24,14 +25,14 @@ pub const NAMES: [&str; 20] = [
     "keepalives_idle",
     "keepalives_interval",
     "keepalives_count",
-    // What the driver calls the one before.
+    // The driver's name for the one before.
     "keepalives_retries",
 ];
 
-/// Why a string is none. No part of it is quoted, because any could be the password's.
+/// Why a string is malformed. It quotes nothing, because any part could be of the password.
 type Flaw = String;
 
-/// The parameters of a connection string by their names. Of one that is given twice, the last counts.
+/// The parameters of a connection string by name. If one is repeated, the last counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(&'static str, String)>);
 
@@ -45,23 +46,24 @@ impl Parameters {
         words(text)
     }
 
-    /// A value that is set and not empty: what is empty has its default.
+    /// A value that is set and not empty; an empty one means the default.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    /// Whether a value was given that is empty. To libpq that is the default, but for `sslmode`.
+    /// Whether a parameter was given an empty value. To libpq that means the default, except for
+    /// `sslmode`.
     pub fn is_given_empty(&self, name: &str) -> bool {
         self.0.iter().any(|(found, value)| *found == name && value.is_empty())
     }
 
-    /// All that are not empty.
+    /// All parameters that are not empty.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let set = self.0.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// `show`: whether a name that is not known can be named, being no piece of a password.
+    /// `show`: whether an unknown name may be quoted, because it cannot be part of a password.
     fn set(&mut self, name: &str, value: String, show: bool) -> Result<(), Flaw> {
         let Some(name) = NAMES.iter().find(|known| **known == name) else {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -79,7 +81,7 @@ impl Parameters {
     }
 }
 
-/// What C calls white space. Unicode's other blanks are letters like any.
+/// White space as C's `isspace` has it; other Unicode blanks are ordinary characters.
 fn blank(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
@@ -97,7 +99,7 @@ fn words(text: &str) -> Result<Parameters, Flaw> {
                 .to_owned());
         };
         let (value, after) = take_value(after.trim_start_matches(blank))?;
-        // A password with a blank and no quotes ends in what looks like another parameter.
+        // The rest of an unquoted password with a space looks like another parameter.
         parameters.set(name, value, !after_password)?;
         after_password = name == "password";
         rest = after.trim_start_matches(blank);
@@ -105,7 +107,7 @@ fn words(text: &str) -> Result<Parameters, Flaw> {
     Ok(parameters)
 }
 
-/// A value and what follows it. A backslash takes what follows it for a letter.
+/// A value and the rest. A backslash escapes the next character.
 fn take_value(text: &str) -> Result<(String, &str), Flaw> {
     let (text, quoted) = text.strip_prefix('\'').map_or((text, false), |text| (text, true));
     let mut value = String::new();
@@ -123,7 +125,8 @@ fn take_value(text: &str) -> Result<(String, &str), Flaw> {
     }
 }
 
-/// Reads what follows the scheme: `user:password@host:port,host:port/dbname?name=value&name=value`.
+/// Parses what follows the scheme:
+/// `user:password@host:port,host:port/dbname?name=value&name=value`.
 fn url(text: &str) -> Result<Parameters, Flaw> {
     let mut parameters = Parameters::default();
     let mut set = |name, value: &str, show| parameters.set(name, decode(value)?, show);
@@ -148,11 +151,11 @@ fn url(text: &str) -> Result<Parameters, Flaw> {
             return Err("has a query that is not name=value&name=value".to_owned());
         };
         let (mut name, mut value) = (decode(name)?, decode(value)?);
-        // What JDBC calls it.
+        // JDBC's name for it.
         if (&*name, &*value) == ("ssl", "true") {
             (name, value) = ("sslmode".to_owned(), "require".to_owned());
         }
-        // A password that is not percent-encoded may reach as far as this.
+        // An unencoded password could extend this far.
         parameters.set(&name, value, !query.contains('@'))?;
     }
     Ok(parameters)
@@ -198,7 +201,7 @@ mod tests {
         select(vec!["", " ", "\t", "\n", "\r\n", "\u{b}\u{c}  "])
     }
 
-    /// A parameter, and one of the ways to spell it.
+    /// A parameter, and one of its spellings.
     fn spelled() -> impl Strategy<Value = (&'static str, String, String)> {
         let value = "[a-z='\\\\ \t\u{a0}%@/]{0,8}";
         let parts = (select(&NAMES[..]), value, any::<bool>(), blanks(), blanks(), blanks());

@@ -1,8 +1,8 @@
-//! The embedded database: a PostgreSQL server of our own, made in `DATA_DIR` at the first start, run
-//! on a Unix socket, and stopped with the service.
+//! The embedded database: a PostgreSQL server that the service creates in `DATA_DIR` at the first
+//! start, runs on a Unix socket, and stops when it stops.
 //!
-//! [`programs`] finds what is installed, [`folder`] decides where everything lies and who owns it,
-//! [`cluster`] makes and starts the server, [`supervisor`] keeps it running.
+//! [`programs`] finds the installed binaries, [`folder`] manages the data folder and its ownership,
+//! [`cluster`] creates and starts the server, [`supervisor`] keeps it running.
 
 pub mod cluster;
 pub mod folder;
@@ -21,27 +21,27 @@ use folder::{Folder, Lock};
 use programs::Programs;
 use supervisor::Supervisor;
 
-/// The role that the service uses. It owns its database and is no superuser.
+/// The role that the service connects as. It owns its database and is no superuser.
 const ROLE: &str = "healthcare";
 const DATABASE: &str = "healthcare";
 const SUPERUSER: &str = "postgres";
 
 /// How long a command waits for a service that is starting or stopping.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
-const JOIN_PAUSE: Duration = Duration::from_millis(100);
+const JOIN_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running server and the folder it serves.
 pub struct Embedded {
     folder: Folder,
-    address: ConnectOptions,
-    /// None when another process runs the server and this one is a guest.
+    options: ConnectOptions,
+    /// None if another process runs the server and this one only connects to it.
     supervisor: Option<Supervisor>,
     lock: Option<Lock>,
 }
 
 impl Embedded {
-    /// Starts the server, after making its cluster if the folder is empty and stopping one that a
-    /// crash has left behind. Refused while another process runs the folder. Blocks.
+    /// Starts the server, after creating its cluster if the folder is empty, and stopping a server
+    /// that a crash left running. Refused while another process runs the folder. Blocks.
     pub async fn start(
         data_dir: Option<&Path>,
         postgres_bin: Option<&Path>,
@@ -63,7 +63,7 @@ impl Embedded {
         let supervisor = Supervisor::watch(cluster, server);
         let mut embedded = Self {
             folder,
-            address: address(&socket, ROLE, DATABASE),
+            options: socket_options(&socket, ROLE, DATABASE),
             supervisor: Some(supervisor),
             lock: Some(lock),
         };
@@ -74,7 +74,8 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// As [`start`](Self::start), but where another process runs the folder, uses its server.
+    /// As [`start`](Self::start), but connects to the server of another process that runs the
+    /// folder.
     pub async fn start_or_join(
         data_dir: Option<&Path>,
         postgres_bin: Option<&Path>,
@@ -87,32 +88,32 @@ impl Embedded {
                 return Self::start(data_dir, postgres_bin, connections).await;
             }
             if let Some(socket) = folder.running_socket_folder() {
-                let address = address(&socket, ROLE, DATABASE);
-                if connect(&address).await.is_ok() {
-                    return Ok(Self { folder, address, supervisor: None, lock: None });
+                let options = socket_options(&socket, ROLE, DATABASE);
+                if connect(&options).await.is_ok() {
+                    return Ok(Self { folder, options, supervisor: None, lock: None });
                 }
             }
-            // Whoever has the lock may just be starting or stopping.
+            // The holder of the lock may be starting or stopping.
             if Instant::now() > deadline {
                 return Err(SetupError::new(format!(
                     "Another healthcare-backend holds {}, but its database does not answer.",
                     folder.path().display()
                 )));
             }
-            tokio::time::sleep(JOIN_PAUSE).await;
+            tokio::time::sleep(JOIN_RETRY_INTERVAL).await;
         }
     }
 
     /// How to connect.
-    pub fn address(&self) -> &ConnectOptions {
-        &self.address
+    pub fn connect_options(&self) -> &ConnectOptions {
+        &self.options
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The secret that signs tokens, made at the first start.
+    /// The secret that signs tokens, generated at the first start.
     pub fn jwt_secret(&self) -> Result<Secret, SetupError> {
         self.folder.jwt_secret()
     }
@@ -132,8 +133,8 @@ impl Drop for Embedded {
     }
 }
 
-/// The server behind a socket folder.
-pub fn address(socket: &Path, user: &str, database: &str) -> ConnectOptions {
+/// Connect options for the server of a socket folder.
+pub fn socket_options(socket: &Path, user: &str, database: &str) -> ConnectOptions {
     let mut config = tokio_postgres::Config::new();
     config.host_path(socket).user(user).dbname(database);
     ConnectOptions::plain(config)
@@ -141,7 +142,7 @@ pub fn address(socket: &Path, user: &str, database: &str) -> ConnectOptions {
 
 async fn create_role_and_database(socket: &Path) -> Result<(), SetupError> {
     let failed = |_| SetupError::new("The role or the database of the service cannot be made.");
-    let client = connect(&address(socket, SUPERUSER, SUPERUSER)).await?;
+    let client = connect(&socket_options(socket, SUPERUSER, SUPERUSER)).await?;
     let exists =
         async |sql: &str, name: &str| client.query_opt(sql, &[&name]).await.map_err(failed);
     if exists("SELECT FROM pg_roles WHERE rolname = $1", ROLE).await?.is_none() {
@@ -154,7 +155,7 @@ async fn create_role_and_database(socket: &Path) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// A version as PostgreSQL's programs print it: the digits after the name.
+/// The major version in what PostgreSQL's programs print: the first digits after the name.
 fn major_version(text: &str) -> Option<u32> {
     let digits =
         text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;

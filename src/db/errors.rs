@@ -1,5 +1,5 @@
-//! What PostgreSQL's errors mean to a client, in one place. Only codes and names of constraints are
-//! looked at: PostgreSQL's messages quote values.
+//! The meaning of PostgreSQL's errors for a client. Only SQLSTATE codes and constraint names are
+//! used, because PostgreSQL's messages quote values.
 
 use std::error::Error as _;
 use std::io;
@@ -9,17 +9,17 @@ use tokio_postgres::error::SqlState;
 use super::Sql;
 use crate::error::{Error, FieldError};
 
-/// How an error leaves the connection it came on.
+/// What an error says about the connection it came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aftermath {
-    /// The connection is as good as before.
+    /// The connection is still good.
     Keep,
-    /// What the connection knows of the server is out of date, and so is what its siblings know: a
-    /// changed schema, a demoted, stopping or silent server.
+    /// This connection and the others are outdated: the schema changed, or the server was demoted,
+    /// is stopping or does not answer.
     ReplaceAll,
 }
 
-/// The answer to a failed statement.
+/// The error of a failed statement, and what to do with its connection.
 pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) {
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
@@ -51,26 +51,26 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     }
 }
 
-/// Whether the connection failed, so that another may work. Everything else that does not come from
-/// PostgreSQL, such as parameters that do not fit their statement or a row too many, would come again.
+/// Whether the connection failed, so that another may work. Other errors of the client library,
+/// such as parameters that do not fit the statement or an unexpected second row, would only repeat.
 fn is_disconnection(error: &tokio_postgres::Error) -> bool {
     let of_socket = |error: &io::Error| {
-        // With these, tokio-postgres says that it cannot encode or decode a message.
+        // tokio-postgres reports encoding and decoding errors with these kinds.
         !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
     };
     let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     error.is_closed() || source.is_some_and(of_socket)
 }
 
-/// The meaning of a violated constraint. The same foreign key means one thing to the statement that
-/// adds a reference and another to the one that removes its target. PostgreSQL 18 reports RESTRICT
-/// as 23001, earlier versions as 23503.
+/// The meaning of a violated constraint. A foreign key means one thing to the statement that adds a
+/// reference and another to the one that deletes its target. PostgreSQL 18 reports RESTRICT as
+/// 23001, earlier versions as 23503.
 pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Error> {
     let referenced =
         matches!(*code, SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION);
     match constraint {
         "users_email_key" => Some(Error::EmailTaken),
-        // Ids that are drawn at random: another draw has another.
+        // Random ids collided: a retry draws another.
         "users_pkey" | "sessions_sid_key" => {
             let cause = format!("{}: {constraint}: drawn twice", statement.file());
             Some(Error::DatabaseUnavailable { cause })
@@ -81,7 +81,7 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
             Some(Error::DoctorAssigned)
         }
         "mappings_doctor_id_fkey" => Some(Error::DoctorNotFound),
-        // The token's user is not in this database.
+        // The token's user does not exist in this database.
         "patients_created_by_fkey" | "doctors_created_by_fkey" | "sessions_user_id_fkey" => {
             Some(Error::InvalidToken)
         }
@@ -96,10 +96,10 @@ fn checked_field(constraint: &str) -> Option<&str> {
     constraint.strip_suffix("_check")?.split_once('_').map(|(_, field)| field)
 }
 
-/// Whether the server cannot serve now (rather than that the statement is wrong).
+/// Whether the server is unavailable, rather than the statement wrong.
 fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
-        // A statement prepared before the schema changed.
+        // The statement was prepared before the schema changed.
         SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
             Some(Aftermath::ReplaceAll)
         }
@@ -107,9 +107,9 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {
-            // Operator intervention: the server stops or has just started.
+            // Operator intervention: the server is stopping or starting.
             Some("57") => Some(Aftermath::ReplaceAll),
-            // Connection failed; out of connections, memory or disk; the system failed.
+            // Connection exception; insufficient resources; system error.
             Some("08" | "53" | "58") => Some(Aftermath::Keep),
             _ => None,
         },

@@ -1,17 +1,17 @@
-//! Patients by owner and id, those that are asked for at the same moment with one statement.
+//! Lookups of patients by owner and id: concurrent ones become one statement.
 
 use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::batch::{Asked, Batcher, in_order};
+use super::batch::{BatchOutcome, Batcher, in_order};
 use super::{SharedConnection, Sql};
 use crate::error::Result;
 
-/// Patients that one statement looks up at most.
+/// The most patients that one statement looks up.
 const MAX_BATCH: usize = 256;
 
-/// The owner and the id that a patient is looked up by.
+/// Owner and id.
 type PatientKey = (i64, i64);
 
 /// Looks patients up on a shared connection.
@@ -26,13 +26,13 @@ impl PatientLookups {
         Self { connection, batcher }
     }
 
-    /// A patient of a user.
+    /// The patient with this id, if it is the owner's.
     pub async fn get(&self, owner: i64, id: i64) -> Result<Option<Row>> {
         let key = (owner, id);
         match self.batcher.ask(key, |keys| self.get_all(keys)).await {
-            Asked::Answered(found) => found,
-            // A read can be asked for again.
-            Asked::Impatient(_) | Asked::Lost => self.get_one(key).await,
+            BatchOutcome::Answered(found) => found,
+            // A read can be repeated.
+            BatchOutcome::TimedOut(_) | BatchOutcome::Lost => self.get_one(key).await,
         }
     }
 

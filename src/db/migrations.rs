@@ -1,5 +1,5 @@
-//! The schema: migrations in the form of refinery's, and bringing a database up to date with them. Each
-//! is one transaction that waits for no lock for long, so that the migration waits and not the service.
+//! The schema: migrations in refinery's format, and applying them. Each is one transaction with a
+//! short lock timeout, so that the migration waits and not the service.
 
 pub mod history;
 
@@ -10,12 +10,12 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use super::ConnectOptions;
-use super::connection::bounded;
+use super::connection::with_limits;
 use super::setup_error::{Obstacle, SetupError};
 
 macro_rules! migrations {
     ($($name:literal,)*) => {
-        /// Name and text of every file in `refinery_migrations/`, in order. The list is written out
+        /// Name and text of every file in `refinery_migrations/`, in order. The list is explicit
         /// because a new file alone does not trigger a rebuild; a test compares it with the folder.
         pub const MIGRATIONS: &[(&str, &str)] = &[
             $(($name, include_str!(concat!("../../refinery_migrations/", $name, ".sql"))),)*
@@ -39,59 +39,58 @@ migrations! {
     "V13__gender_o_checked",
 }
 
-/// How long looking at the server and its schema may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long others may keep a migration from what it must lock.
+/// The timeout for inspecting the server and its schema.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a migration is retried while others hold the locks that it needs.
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(600);
-/// Before another attempt.
+/// The pause before a retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How often the log says what is waited for.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+/// How often the log says why the start is waiting.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Checks the server's version, its encoding and its connection limit, then brings the schema up to date.
-/// Safe to run from any number of instances at once. Tries for ten minutes to get the locks it needs.
+/// Checks the server's version, encoding and connection limit, then applies pending migrations. Any
+/// number of instances may do so at once. Retries for ten minutes to get the locks.
 ///
-/// `connections` is how many this process will use at most.
-pub async fn run(address: &ConnectOptions, connections: usize) -> Result<(), SetupError> {
-    prepare(address, connections, true).await
+/// `connections` is the most that this process will use.
+pub async fn run(options: &ConnectOptions, connections: usize) -> Result<(), SetupError> {
+    prepare(options, connections, true).await
 }
 
-/// As [`run`]; without `migrate` it changes nothing, and a schema that is not up to date is an error.
+/// As [`run`], but without `migrate` pending migrations are an error instead.
 pub async fn prepare(
-    address: &ConnectOptions,
+    options: &ConnectOptions,
     connections: usize,
     migrate: bool,
 ) -> Result<(), SetupError> {
     let started = Instant::now();
-    let passes = |error: &SetupError| {
+    let may_pass = |error: &SetupError| {
         error.obstacle() == Obstacle::Locked && started.elapsed() < LOCKED_TIMEOUT
     };
-    attempts(passes, || attempt(address, connections, migrate)).await
+    attempts(may_pass, || attempt(options, connections, migrate)).await
 }
 
-/// As [`prepare`], but waits as long as it takes for a database that cannot be reached, takes no changes,
-/// or is locked.
-pub async fn prepare_patiently(
-    address: &ConnectOptions,
+/// As [`prepare`], but waits indefinitely for a database that is unreachable, read-only or locked.
+pub async fn prepare_when_available(
+    options: &ConnectOptions,
     connections: usize,
     migrate: bool,
 ) -> Result<(), SetupError> {
-    let passes = |error: &SetupError| error.obstacle() != Obstacle::Lasting;
-    attempts(passes, || attempt(address, connections, migrate)).await
+    let may_pass = |error: &SetupError| error.obstacle() != Obstacle::Lasting;
+    attempts(may_pass, || attempt(options, connections, migrate)).await
 }
 
-/// Repeats an attempt while what stands in its way may pass, and lets the log know.
+/// Retries while the obstacle may pass, and logs why.
 async fn attempts(
-    passes: impl Fn(&SetupError) -> bool,
+    may_pass: impl Fn(&SetupError) -> bool,
     attempt: impl AsyncFn() -> Result<(), SetupError>,
 ) -> Result<(), SetupError> {
-    let mut said: Option<Instant> = None;
+    let mut logged: Option<Instant> = None;
     loop {
         match attempt().await {
-            Err(error) if passes(&error) => {
-                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            Err(error) if may_pass(&error) => {
+                if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
                     tracing::warn!(cause = %error, "waiting for the database");
-                    said = Some(Instant::now());
+                    logged = Some(Instant::now());
                 }
             }
             ended => return ended,
@@ -101,13 +100,13 @@ async fn attempts(
 }
 
 async fn attempt(
-    address: &ConnectOptions,
+    options: &ConnectOptions,
     connections: usize,
     migrate: bool,
 ) -> Result<(), SetupError> {
-    let mut client = connect(address).await?;
-    let looking = timeout(LOOK_TIMEOUT, look(&client, connections));
-    let pending = looking.await.unwrap_or_else(|_| Err(silent()))?;
+    let mut client = connect(options).await?;
+    let inspected = timeout(INSPECT_TIMEOUT, inspect(&client, connections));
+    let pending = inspected.await.unwrap_or_else(|_| Err(silent()))?;
     match pending.first() {
         Some(first) if !migrate => Err(SetupError::new(format!(
             "The schema lacks migrations from {first} on, and MIGRATE_ON_START is false: run \
@@ -122,8 +121,8 @@ async fn attempt(
     }
 }
 
-/// What the schema of a server that will do lacks.
-async fn look(client: &Client, connections: usize) -> Result<Vec<Migration>, SetupError> {
+/// Checks the server and returns the pending migrations.
+async fn inspect(client: &Client, connections: usize) -> Result<Vec<Migration>, SetupError> {
     check_server(client, connections).await?;
     history::pending(client).await
 }
@@ -132,9 +131,9 @@ fn silent() -> SetupError {
     SetupError::unavailable("the database cannot be reached: it does not answer")
 }
 
-/// A connection of its own, beside the pool; it ends when the client is dropped.
-pub async fn connect(address: &ConnectOptions) -> Result<Client, SetupError> {
-    bounded(address).connect().await.map_err(|error| SetupError::unreachable(&error))
+/// A connection outside of the pool. It closes when the client is dropped.
+pub async fn connect(options: &ConnectOptions) -> Result<Client, SetupError> {
+    with_limits(options).connect().await.map_err(|error| SetupError::unreachable(&error))
 }
 
 async fn check_server(client: &Client, connections: usize) -> Result<(), SetupError> {

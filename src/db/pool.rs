@@ -1,5 +1,6 @@
-//! A worker's connections for writes, searches and long lists: a deadpool pool, of which each of these has
-//! a part. No wait is without a limit, and no caller inherits another's unfinished statement.
+//! A worker's connections for writes, searches and long lists: a deadpool pool, divided into shares
+//! by kind of work. Every wait has a timeout, and no caller inherits another's unfinished
+//! statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,46 +11,43 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 
 use super::connect::ConnectError;
-use super::connection::{Connection, Manager, Parameter};
-use super::errors::{self, Aftermath};
-use super::share::{Place, Share, WAIT_TIMEOUT};
+use super::connection::{Connection, Manager, Parameter, RESPONSE_TIMEOUT, StatementOutcome};
+use super::share::{Permit, PoolShare, WAIT_TIMEOUT};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
-/// When a server that does not even give up is no longer waited for.
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
-/// How long the attempt to cancel a statement may take.
+/// The timeout for cancelling a statement.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pool, or a part of one, as a user sees it or as nobody does.
+/// A pool or a share of one, with the limits of a user if there is one.
 #[derive(Clone)]
 pub struct Pool {
     inner: managed::Pool<Manager>,
-    share: Arc<Share>,
+    share: Arc<PoolShare>,
     user: Option<i64>,
 }
 
 impl Pool {
-    /// Connections are made when they are first needed. Making one, and looking whether one is good,
-    /// have their limits in the manager.
-    pub fn new(address: &ConnectOptions, size: usize) -> Result<Self> {
-        let inner = managed::Pool::builder(Manager::new(address))
+    /// Connections are opened at their first use. Opening and checking them have timeouts in the
+    /// manager.
+    pub fn new(options: &ConnectOptions, size: usize) -> Result<Self> {
+        let inner = managed::Pool::builder(Manager::new(options))
             .max_size(size)
             .wait_timeout(Some(WAIT_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { inner, share: Share::new(size), user: None })
+        Ok(Self { inner, share: PoolShare::new(size), user: None })
     }
 
-    /// A part with so many of the connections. Parts that together have no more than there are take none from
-    /// each other.
+    /// A share of `size` connections. Shares that add up to no more than the pool's size cannot
+    /// starve each other.
     #[must_use]
-    pub fn part(&self, size: usize) -> Self {
-        Self { share: Share::new(size), ..self.clone() }
+    pub fn share(&self, size: usize) -> Self {
+        Self { share: PoolShare::new(size), ..self.clone() }
     }
 
-    /// The same connections, of which this user gets half at most.
+    /// The same share, of which this user gets at most half.
     #[must_use]
     pub fn of(&self, user: i64) -> Self {
         Self { user: Some(user), ..self.clone() }
@@ -57,59 +55,39 @@ impl Pool {
 
     /// All rows of a statement.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
-        let running = self.get().await?;
-        let connection = running.connection()?;
+        let in_use = self.get().await?;
+        let connection = in_use.connection()?;
         let query = connection.client().query(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, running, result)
+        let outcome = self.manager().outcome(sql, connection, result);
+        in_use.finish(outcome)
     }
 
     /// The only row of a statement, if there is one.
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
-        let running = self.get().await?;
-        let connection = running.connection()?;
+        let in_use = self.get().await?;
+        let connection = in_use.connection()?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
-        self.finish(sql, running, result)
+        let outcome = self.manager().outcome(sql, connection, result);
+        in_use.finish(outcome)
     }
 
-    /// A connection of the caller's own, beside those of the pool.
+    /// A connection outside of the pool, with the pool's settings.
     pub async fn connect(&self) -> Result<Connection> {
         let made = managed::Manager::create(self.manager()).await;
         made.map_err(|error| cannot_connect(PoolError::Backend(error)))
     }
 
-    /// What makes the pool's connections.
+    /// What opens the pool's connections.
     pub fn manager(&self) -> &Manager {
         self.inner.manager()
     }
 
     async fn get(&self) -> Result<InUse> {
-        let place = self.share.enter(self.user).await?;
+        let permit = self.share.acquire(self.user).await?;
         let object = self.inner.get().await.map_err(cannot_connect)?;
-        Ok(InUse(Some((object, place))))
-    }
-
-    fn finish<T>(
-        &self,
-        sql: Sql,
-        running: InUse,
-        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T> {
-        let connection = running.connection()?;
-        let Ok(result) = result else {
-            self.manager().take_note(Aftermath::ReplaceAll, connection);
-            running.abandon();
-            let cause = format!("{}: no answer", sql.file());
-            return Err(Error::DatabaseUnavailable { cause });
-        };
-        let result = result.map_err(|error| {
-            let (error, aftermath) = errors::map(sql, &error);
-            self.manager().take_note(aftermath, connection);
-            error
-        });
-        running.done();
-        result
+        Ok(InUse(Some((object, permit))))
     }
 }
 
@@ -126,9 +104,9 @@ fn cannot_connect(error: PoolError<ConnectError>) -> Error {
     Error::DatabaseUnavailable { cause }
 }
 
-/// A connection with a statement under way. If its request goes away first, the statement runs to
-/// its end before anybody else gets the connection: they would wait behind it.
-struct InUse(Option<(Object<Manager>, Place)>);
+/// A connection with a statement in flight. If its request is cancelled, the statement runs to its
+/// end before the connection returns to the pool, or the next request would wait behind it.
+struct InUse(Option<(Object<Manager>, Permit)>);
 
 impl InUse {
     fn connection(&self) -> Result<&Connection> {
@@ -136,30 +114,33 @@ impl InUse {
         in_use.ok_or_else(|| Error::internal("the connection is gone"))
     }
 
-    /// The statement has ended: back into the pool.
-    fn done(mut self) {
-        self.0 = None;
-    }
-
-    /// The server is silent: tell it to stop, if it listens, and never use the connection again.
-    fn abandon(mut self) {
-        if let Some((object, _)) = self.0.take() {
-            tokio::spawn(cancel(object));
+    /// Returns a connection whose statement has ended to the pool. If the server is silent, the
+    /// statement is cancelled and the connection never used again.
+    fn finish<T>(mut self, outcome: StatementOutcome<T>) -> Result<T> {
+        let in_use = self.0.take();
+        match outcome {
+            StatementOutcome::Answered(result) => result,
+            StatementOutcome::TimedOut(error) => {
+                if let Some((object, _)) = in_use {
+                    tokio::spawn(cancel(object));
+                }
+                Err(error)
+            }
         }
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        let Some((object, place)) = self.0.take() else { return };
+        let Some((object, permit)) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            // The empty statement's answer comes after that of the one under way.
+            // The empty statement is answered after the one in flight.
             match timeout(RESPONSE_TIMEOUT, object.client().simple_query("")).await {
                 Ok(_) => drop(object),
                 Err(_) => cancel(object).await,
             }
-            drop(place);
+            drop(permit);
         });
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the database answers and can be written, asked all the time on a connection of its own: however
-//! busy the pools are, a load balancer learns about the database and not about them.
+//! Whether the database answers and accepts writes, polled on a dedicated connection: a health
+//! check then reports the state of the database, however busy the pools are.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use tokio_postgres::Client;
 
 use super::ConnectOptions;
 use super::connect::ConnectError;
-use super::connection::bounded;
+use super::connection::with_limits;
 use crate::error::{Error, Result};
 
-/// How often the database is asked.
-const ASK_EVERY: Duration = Duration::from_millis(250);
-/// How long it may take to answer. Connecting has limits of its own.
+/// How often the database is polled.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// The timeout of one poll. Connecting has its own timeouts.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an answer counts: until the next one must have come.
-const GOOD_FOR: Duration = Duration::from_millis(1500);
-/// How long a connection to a server that cannot be written is asked again, before a new one is made: it
-/// may lead to another server by then.
-const ASK_AGAIN_FOR: Duration = Duration::from_secs(5);
-/// True if nothing can be written here: the server is a standby, or told to be read-only.
+/// How long an answer is valid: the next one must have arrived by then.
+const ANSWER_VALID_FOR: Duration = Duration::from_millis(1500);
+/// How long a connection to a server that accepts no writes is polled before a new one is made,
+/// which may lead to another server.
+const READ_ONLY_CONNECTION_LIFE: Duration = Duration::from_secs(5);
+/// True if the server accepts no writes: a standby, or one set to read-only.
 const QUESTION: &str =
     "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
 
-/// What the database has answered last.
+/// The latest answer of the database.
 pub struct Readiness {
-    address: ConnectOptions,
+    options: ConnectOptions,
     latest: watch::Sender<Option<Answer>>,
 }
 
@@ -38,25 +38,25 @@ struct Answer {
 }
 
 impl Readiness {
-    /// Knows nothing before it [watches](Self::watch).
-    pub fn new(address: &ConnectOptions) -> Self {
-        Self { address: bounded(address), latest: watch::Sender::new(None) }
+    /// Has no answer until it [watches](Self::watch).
+    pub fn new(options: &ConnectOptions) -> Self {
+        Self { options: with_limits(options), latest: watch::Sender::new(None) }
     }
 
-    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless rows could be written a moment ago. Only
-    /// the first answer is waited for, a second at most.
+    /// [`Error::DatabaseUnavailable`] or [`Error::ReadOnly`] unless the latest answer is recent and
+    /// good. Waits only for the first answer, for a second at most.
     pub async fn check(&self) -> Result<()> {
         let mut latest = self.latest.subscribe();
         let answered = timeout(ANSWER_TIMEOUT, latest.wait_for(Option::is_some)).await;
         match answered.ok().and_then(Result::ok).as_deref() {
-            Some(Some(answer)) if answer.at.elapsed() < GOOD_FOR => answer.ready.clone(),
+            Some(Some(answer)) if answer.at.elapsed() < ANSWER_VALID_FOR => answer.ready.clone(),
             _ => Err(unavailable("no answer")),
         }
     }
 
-    /// Asks for as long as it is polled.
+    /// Polls the database; never returns.
     pub async fn watch(&self) -> Infallible {
-        let mut ticks = interval(ASK_EVERY);
+        let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connection = None;
         loop {
@@ -64,7 +64,7 @@ impl Readiness {
             let ready = self.ask(&mut connection).await;
             let stale = |(_, made): &mut (Client, Instant)| match &ready {
                 Ok(()) => false,
-                Err(Error::ReadOnly) => made.elapsed() > ASK_AGAIN_FOR,
+                Err(Error::ReadOnly) => made.elapsed() > READ_ONLY_CONNECTION_LIFE,
                 Err(_) => true,
             };
             let _ = connection.take_if(stale);
@@ -72,12 +72,12 @@ impl Readiness {
         }
     }
 
-    /// Asks on the connection, or on a new one.
+    /// Polls on this connection, or on a new one.
     async fn ask(&self, connection: &mut Option<(Client, Instant)>) -> Result<()> {
         let open = if let Some(open) = connection.take_if(|(client, _)| !client.is_closed()) {
             open
         } else {
-            let made = self.address.connect_soon().await;
+            let made = self.options.connect_fast().await;
             (made.map_err(|error| unreachable(&error))?.0, Instant::now())
         };
         let (client, _) = connection.insert(open);
@@ -89,7 +89,7 @@ impl Readiness {
 }
 
 fn failed(error: &tokio_postgres::Error) -> Error {
-    // The message may quote names; the code does not.
+    // The message may quote identifiers or values; the code does not.
     match error.code() {
         Some(code) => unavailable(&format!("SQLSTATE {}", code.code())),
         None => unavailable(&error.to_string()),

@@ -1,4 +1,4 @@
-//! How far away the database is, and so how many short statements should be under way at once.
+//! How far away the database is, and so how many short statements should be in flight.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a short statement keeps the database and the worker busy for, at most. While a statement is
-/// under way for longer than that, it is the network that takes the time, and others fit beside it:
-/// round trip over time of work is the bandwidth-delay product, counted in statements.
+/// The most time that a short statement occupies the database and the worker. If a round trip takes
+/// longer, the rest is network latency, in which others can be in flight: round trip divided by
+/// this time is the bandwidth-delay product, in statements.
 const WORK: Duration = Duration::from_micros(200);
-/// Statements under way at most; further ones would only make the batches smaller.
+/// The most statements in flight; more would only make the batches smaller.
 const MAX_CONCURRENCY: usize = 16;
-/// The shortest round trip is looked for in this time and the one before, so that a longer way
-/// is noticed. As in BBR, the shortest one counts: what it takes longer is waiting, not distance.
+/// The minimum is taken over this period and the one before, so that a longer path is noticed. The
+/// minimum counts, as in BBR: anything above it is queueing, not distance.
 const PERIOD: Duration = Duration::from_secs(300);
 
-/// The shortest round trip of late.
+/// The minimum of the recent round trips.
 pub struct RoundTrip {
     shortest: Mutex<Shortest>,
     concurrency: AtomicUsize,
@@ -41,18 +41,19 @@ impl Shortest {
 }
 
 impl RoundTrip {
-    /// How many statements should be under way: one when the database is near, several when it is far.
+    /// How many statements should be in flight: one when the database is near, several when it is
+    /// far.
     pub fn concurrency(&self) -> usize {
         self.concurrency.load(Ordering::Relaxed)
     }
 
-    /// Begins anew, for a connection that may lead elsewhere.
+    /// Resets the measurement, for a new connection that may lead to another server.
     pub fn forget(&self) {
         *self.shortest.lock().unwrap_or_else(PoisonError::into_inner) = Shortest::unknown();
         self.concurrency.store(1, Ordering::Relaxed);
     }
 
-    /// Notes how long a statement took from its sending to its answer.
+    /// Records the time from sending a statement to its answer.
     pub fn record(&self, elapsed: Duration) {
         let mut shortest = self.shortest.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = shortest.since.elapsed() >= PERIOD;

@@ -1,6 +1,6 @@
-//! Rows to typed structs, by position: reading by name would search the columns for every value.
-//! The same list that declares a struct declares its columns, which a test compares with every
-//! statement that returns them.
+//! Rows as typed structs, read by position: a lookup by name would search the columns for every
+//! value. The declaration of a struct is also the declaration of its columns, which a test compares
+//! with every statement that returns them.
 
 use std::error::Error as StdError;
 
@@ -10,11 +10,11 @@ use tokio_postgres::types::{FromSql, Type};
 use crate::error::{Error, Result};
 use crate::json::WriteJson;
 
-/// A struct that is read from neighbouring columns of a row and may borrow from it.
+/// A struct that is read from consecutive columns of a row and may borrow from it.
 pub trait FromRow<'r>: Sized {
     const COLUMNS: &'static [Column];
 
-    /// Reads the columns from `first` on.
+    /// Reads consecutive columns, starting with `first`.
     fn from_row(row: &'r Row, first: usize) -> Result<Self>;
 }
 
@@ -64,19 +64,19 @@ impl<T: ColumnValue> ColumnValue for Option<T> {
     const NULLABLE: bool = true;
 }
 
-/// Reads one value; a column that does not fit is a mistake in a statement.
+/// Reads one value. A type mismatch is a bug in a statement.
 pub fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T> {
     row.try_get(index).map_err(|error| Error::internal(format!("column {index}: {error}")))
 }
 
-/// Whether a row is a large one that has come without its long texts, as its column `large` says.
+/// Whether a row was returned without its long texts, as its column `large` says.
 pub fn is_large(row: &Row, index: usize) -> Result<bool> {
-    // The row that stands for an empty list is null all over.
+    // The placeholder row of an empty list has only nulls.
     Ok(column::<Option<bool>>(row, index)?.unwrap_or(false))
 }
 
-/// Declares a row struct with its columns, in the order in which statements return them and JSON
-/// shows them.
+/// Declares a row struct with its columns, in the order of the statements' columns and of the JSON
+/// members.
 macro_rules! row {
     (
         $(#[$meta:meta])*
@@ -114,10 +114,10 @@ macro_rules! row {
 }
 pub(crate) use row;
 
-/// From 1970-01-01 to 2000-01-01, where PostgreSQL begins to count, in microseconds.
+/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// A moment, to the microsecond.
+/// A point in time, to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(jiff::Timestamp);
 
@@ -128,7 +128,8 @@ impl WriteJson for Timestamp {
 }
 
 impl<'r> FromSql<'r> for Timestamp {
-    /// jiff's own does calendar arithmetic, which is noticeable at two timestamps a row.
+    /// jiff's own implementation does calendar arithmetic, which is measurable at two timestamps a
+    /// row.
     fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
         let microseconds = i64::from_be_bytes(raw.try_into()?).saturating_add(EPOCH);
         Ok(Self(jiff::Timestamp::from_microsecond(microseconds)?))
@@ -139,7 +140,7 @@ impl<'r> FromSql<'r> for Timestamp {
     }
 }
 
-/// A `json` column's text, byte for byte. PostgreSQL has seen to it that it is JSON.
+/// The text of a `json` column as it is: PostgreSQL has validated it.
 #[derive(Debug, Clone, Copy)]
 pub struct RawJson<'r>(&'r str);
 

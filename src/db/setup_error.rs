@@ -1,4 +1,4 @@
-//! Why the database cannot be used, and whether waiting may help.
+//! Why the database cannot be used at start, and whether waiting may help.
 
 use std::error::Error;
 use std::fmt;
@@ -9,21 +9,21 @@ use tokio_rustls::rustls;
 
 use super::connect::ConnectError;
 
-/// Why the database cannot be used, in one sentence for the person who starts the program.
+/// Why the database cannot be used, in one sentence for the operator.
 #[derive(Debug)]
 pub struct SetupError {
     message: String,
     obstacle: Obstacle,
 }
 
-/// What stands in the way.
+/// What kind of obstacle it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Somebody must change something: a password, a setting, the schema.
+    /// Someone must change something: a password, a setting, the schema.
     Lasting,
-    /// Nobody answers, or takes no changes now.
+    /// The server does not answer, or is read-only for now.
     Unavailable,
-    /// Another transaction holds what a migration must lock.
+    /// Another transaction holds a lock that a migration needs.
     Locked,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for SetupError {
 impl Error for SetupError {}
 
 impl SetupError {
-    /// Something that waiting does not help against.
+    /// An error that waiting does not resolve.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), obstacle: Obstacle::Lasting }
     }
@@ -45,7 +45,7 @@ impl SetupError {
         Self { message: message.into(), obstacle: Obstacle::Unavailable }
     }
 
-    /// No host of a connection string lets us in.
+    /// No host of the connection string accepted a connection.
     pub fn unreachable(error: &ConnectError) -> Self {
         const WHAT: &str = "the database cannot be reached";
         match error {
@@ -55,7 +55,7 @@ impl SetupError {
         }
     }
 
-    /// What failed, with every cause of it.
+    /// What failed, with the whole chain of causes.
     pub fn because(what: &str, error: &tokio_postgres::Error) -> Self {
         let mut message = format!("{what}: {error}");
         let mut source = error.source();
@@ -79,19 +79,19 @@ fn obstacle(error: &tokio_postgres::Error) -> Obstacle {
         SqlState::LOCK_NOT_AVAILABLE | SqlState::T_R_DEADLOCK_DETECTED => Obstacle::Locked,
         SqlState::READ_ONLY_SQL_TRANSACTION => Obstacle::Unavailable,
         _ => match code.code().get(..2) {
-            // Connection failed; out of connections, memory or disk; starting or stopping; the system.
+            // Connection exception; insufficient resources; operator intervention; system error.
             Some("08" | "53" | "57" | "58") => Obstacle::Unavailable,
             _ => Obstacle::Lasting,
         },
     }
 }
 
-/// Whether an error that no server has sent is about the connection string or a certificate, rather
-/// than about the network.
+/// Whether an error of the client side is about the connection string or a certificate, rather than
+/// about the network.
 fn is_misconfigured(error: &tokio_postgres::Error) -> bool {
     let Some(source) = error.source() else { return false };
     match source.downcast_ref::<io::Error>() {
-        // rustls hides its own errors in those of the socket.
+        // rustls wraps its own errors in io::Error.
         Some(error) => error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>),
         None => true,
     }

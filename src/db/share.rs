@@ -1,5 +1,5 @@
-//! Parts of a pool, and of each part what one user may take: none of what runs on the pool, and nobody,
-//! can take it all.
+//! Shares of a pool, with a limit for each user within a share: neither one kind of work nor one
+//! user can take all connections (a bulkhead).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,42 +10,44 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-/// How long a request waits for a place before it is refused.
+/// How long a request waits for a permit before it is refused.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// So many places. One user gets half of them, and at least one; the others of that user wait, and not
-/// in front of anybody else.
-pub struct Share {
-    places: Arc<Semaphore>,
-    each: usize,
-    /// What is left to the users who have a place or wait for one.
+/// A fixed number of permits. One user gets at most half of them, and at least one; further
+/// requests of that user queue separately, so that they do not block other users.
+pub struct PoolShare {
+    permits: Arc<Semaphore>,
+    max_per_user: usize,
+    /// The permits of each user who holds one or waits for one.
     users: Mutex<HashMap<i64, Arc<Semaphore>>>,
 }
 
-/// The right to one connection, until it is dropped.
-pub struct Place {
-    _place: OwnedSemaphorePermit,
-    _turn: Option<Turn>,
+/// The right to one connection, until dropped.
+pub struct Permit {
+    _connection: OwnedSemaphorePermit,
+    _user: Option<UserPermit>,
 }
 
-impl Share {
+impl PoolShare {
     pub fn new(size: usize) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(size));
-        Arc::new(Self { places, each: (size / 2).max(1), users: Mutex::default() })
+        let permits = Arc::new(Semaphore::new(size));
+        Arc::new(Self { permits, max_per_user: (size / 2).max(1), users: Mutex::default() })
     }
 
-    /// A place, for a user if one is behind it. [`Error::Overloaded`] if there is none in time.
-    pub async fn enter(self: &Arc<Self>, user: Option<i64>) -> Result<Place> {
-        let entering = timeout(WAIT_TIMEOUT, async {
-            // In this order, so that whoever waits for a turn keeps no place from others.
-            let turn = match user {
-                Some(user) => Some(Turn::take(self, user).await?),
+    /// Waits for a permit, within the user's limit if there is a user. [`Error::Overloaded`] after
+    /// [`WAIT_TIMEOUT`].
+    pub async fn acquire(self: &Arc<Self>, user: Option<i64>) -> Result<Permit> {
+        let acquired = timeout(WAIT_TIMEOUT, async {
+            // The user's limit comes first, so that a request queued there holds no permit of the
+            // share.
+            let user_permit = match user {
+                Some(user) => Some(UserPermit::take(self, user).await?),
                 None => None,
             };
-            let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-            Some(Place { _place: place, _turn: turn })
+            let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+            Some(Permit { _connection: permit, _user: user_permit })
         });
-        entering.await.ok().flatten().ok_or(Error::Overloaded { retry_after: 1 })
+        acquired.await.ok().flatten().ok_or(Error::Overloaded { retry_after: 1 })
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<i64, Arc<Semaphore>>> {
@@ -53,34 +55,38 @@ impl Share {
     }
 }
 
-/// One of the turns of a user, or one who waits for it.
-struct Turn {
-    share: Arc<Share>,
+/// A permit of a user, or a request that waits for one.
+struct UserPermit {
+    share: Arc<PoolShare>,
     user: i64,
-    /// What is left to the user.
-    left: Option<Arc<Semaphore>>,
+    /// The user's permits.
+    semaphore: Option<Arc<Semaphore>>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
-    async fn take(share: &Arc<Share>, user: i64) -> Option<Self> {
-        let left = Arc::clone(
-            share.users().entry(user).or_insert_with(|| Arc::new(Semaphore::new(share.each))),
+impl UserPermit {
+    async fn take(share: &Arc<PoolShare>, user: i64) -> Option<Self> {
+        let semaphore = Arc::clone(
+            share
+                .users()
+                .entry(user)
+                .or_insert_with(|| Arc::new(Semaphore::new(share.max_per_user))),
         );
-        let acquire = Arc::clone(&left).acquire_owned();
-        let mut turn = Self { share: Arc::clone(share), user, left: Some(left), permit: None };
-        turn.permit = Some(acquire.await.ok()?);
-        Some(turn)
+        let acquire = Arc::clone(&semaphore).acquire_owned();
+        let mut user_permit =
+            Self { share: Arc::clone(share), user, semaphore: Some(semaphore), permit: None };
+        user_permit.permit = Some(acquire.await.ok()?);
+        Some(user_permit)
     }
 }
 
-impl Drop for Turn {
-    /// The last one of a user leaves nothing behind.
+impl Drop for UserPermit {
+    /// Removes the user's entry with the last request of the user.
     fn drop(&mut self) {
         self.permit = None;
         let mut users = self.share.users();
-        self.left = None;
-        if users.get(&self.user).is_some_and(|left| Arc::strong_count(left) == 1) {
+        self.semaphore = None;
+        if users.get(&self.user).is_some_and(|permits| Arc::strong_count(permits) == 1) {
             users.remove(&self.user);
         }
     }
@@ -97,52 +103,52 @@ mod tests {
     const ADA: Option<i64> = Some(1);
     const EVE: Option<i64> = Some(2);
 
-    fn at_once(share: &Arc<Share>, user: Option<i64>) -> Option<Place> {
-        share.enter(user).now_or_never().map(Result::unwrap)
+    fn acquire_now(share: &Arc<PoolShare>, user: Option<i64>) -> Option<Permit> {
+        share.acquire(user).now_or_never().map(Result::unwrap)
     }
 
     #[tokio::test]
-    async fn a_user_has_half_of_the_places_and_all_together_have_all() {
-        let share = Share::new(4);
-        let hers = [at_once(&share, ADA).unwrap(), at_once(&share, ADA).unwrap()];
-        assert!(at_once(&share, ADA).is_none());
-        let others = [at_once(&share, EVE).unwrap(), at_once(&share, None).unwrap()];
-        assert!(at_once(&share, None).is_none());
-        drop(hers);
-        let _more = [at_once(&share, None).unwrap(), at_once(&share, ADA).unwrap()];
-        assert!(at_once(&share, ADA).is_none());
+    async fn a_user_has_half_of_the_permits_and_all_users_together_have_all() {
+        let share = PoolShare::new(4);
+        let held = [acquire_now(&share, ADA).unwrap(), acquire_now(&share, ADA).unwrap()];
+        assert!(acquire_now(&share, ADA).is_none());
+        let others = [acquire_now(&share, EVE).unwrap(), acquire_now(&share, None).unwrap()];
+        assert!(acquire_now(&share, None).is_none());
+        drop(held);
+        let _more = [acquire_now(&share, None).unwrap(), acquire_now(&share, ADA).unwrap()];
+        assert!(acquire_now(&share, ADA).is_none());
         drop(others);
-        at_once(&share, ADA).unwrap();
+        acquire_now(&share, ADA).unwrap();
     }
 
     #[tokio::test]
-    async fn of_a_single_place_everybody_has_a_turn() {
-        let share = Share::new(1);
-        let first = at_once(&share, ADA).unwrap();
-        let mut waiting: Vec<_> = [ADA, ADA, EVE].map(|user| Box::pin(share.enter(user))).into();
-        for waiting in &mut waiting {
-            assert!(waiting.now_or_never().is_none());
+    async fn users_take_turns_on_a_single_permit() {
+        let share = PoolShare::new(1);
+        let first = acquire_now(&share, ADA).unwrap();
+        let mut pending: Vec<_> = [ADA, ADA, EVE].map(|user| Box::pin(share.acquire(user))).into();
+        for pending in &mut pending {
+            assert!(pending.now_or_never().is_none());
         }
         drop(first);
-        // The two of Ada have come before Eve, but wait for her turn and not for the place.
+        // Ada's two came before Eve, but queue at Ada's limit and not for the connection.
         for next in [2, 0, 0] {
-            let turn = waiting.remove(next);
-            assert!(waiting.iter_mut().all(|other| other.now_or_never().is_none()));
-            drop(turn.now_or_never().unwrap().unwrap());
+            let user_permit = pending.remove(next);
+            assert!(pending.iter_mut().all(|other| other.now_or_never().is_none()));
+            drop(user_permit.now_or_never().unwrap().unwrap());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_too_long_is_refused_and_leaves_nothing_behind() {
-        let share = Share::new(1);
-        let place = at_once(&share, ADA).unwrap();
+    async fn a_request_that_waits_too_long_is_refused_and_leaves_nothing_behind() {
+        let share = PoolShare::new(1);
+        let permit = acquire_now(&share, ADA).unwrap();
         for user in [ADA, EVE, None] {
-            let refused = share.enter(user).await;
+            let refused = share.acquire(user).await;
             assert!(matches!(refused, Err(Error::Overloaded { .. })));
         }
         assert_eq!(share.users().len(), 1);
-        drop(place);
+        drop(permit);
         assert!(share.users().is_empty());
-        assert_eq!(share.places.available_permits(), 1);
+        assert_eq!(share.permits.available_permits(), 1);
     }
 }

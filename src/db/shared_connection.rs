@@ -1,47 +1,47 @@
-//! A shared connection: one connection that all requests of a worker share for short reads. tokio-postgres
-//! pipelines them, so that many requests cost one write and one read of the socket.
+//! A shared connection: all requests of a worker pipeline their short reads over it, so that many
+//! requests cost one write and one read of the socket.
 //!
-//! There is nothing here but single statements outside of transactions: whatever one request could
-//! leave behind on the connection would meet the next. Writes take a connection of the
-//! [`Pool`], because pipelined commits would wait for each other's flush to disk.
+//! It runs only single statements outside of transactions, because any session state that one
+//! request left behind would leak into the next. Writes take a connection of the [`Pool`], because
+//! pipelined commits would wait for each other's flush.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
-use super::connection::{Connection, Parameter};
-use super::errors::{self, Aftermath};
-use super::pool::{CANCEL_TIMEOUT, Pool, RESPONSE_TIMEOUT};
+use super::connection::{Connection, Parameter, RESPONSE_TIMEOUT, StatementOutcome};
+use super::pool::{CANCEL_TIMEOUT, Pool};
 use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
 
-/// How long a request waits for a new connection that another is making.
+/// How long a request waits for a connection that another request is opening.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the statements of a connection that is given up may take to end, once the one that runs is
-/// cancelled; then the next is cancelled too.
+/// How long the statements of an abandoned connection may take to end after the oldest is
+/// cancelled, before the next is cancelled too.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many are cancelled at most.
+/// The most statements that are cancelled on one connection.
 const MAX_CANCELS: usize = 16;
 
-/// Made with the manager of a worker's pool, and so with its limits.
+/// Opened by the manager of a worker's pool, and so with its limits.
 pub struct SharedConnection {
     pool: Pool,
     current: Mutex<Option<Arc<Connection>>>,
-    /// Held by the request that makes a new connection.
-    making: tokio::sync::Mutex<()>,
+    /// Held by the request that opens a new connection.
+    connecting: tokio::sync::Mutex<()>,
     round_trip: Arc<RoundTrip>,
 }
 
 impl SharedConnection {
-    /// The connection is made when it is first needed.
+    /// The connection is opened at its first use.
     pub fn new(pool: Pool) -> Self {
         Self {
             pool,
             current: Mutex::default(),
-            making: tokio::sync::Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
             round_trip: Arc::default(),
         }
     }
@@ -51,7 +51,8 @@ impl SharedConnection {
         self.query_on(&self.connection().await?, sql, parameters).await
     }
 
-    /// All rows of a short statement, on a [`connection`](Self::connection) that the caller wants to know.
+    /// All rows of a short statement, on a [`connection`](Self::connection) that the caller has
+    /// looked at.
     pub async fn query_on(
         &self,
         connection: &Arc<Connection>,
@@ -73,18 +74,18 @@ impl SharedConnection {
         self.finish(sql, &connection, sent, result)
     }
 
-    /// How far away the database is, by the statements that were answered here.
+    /// The round trip to the database, measured by the statements that were answered here.
     pub fn round_trip(&self) -> &Arc<RoundTrip> {
         &self.round_trip
     }
 
-    /// The connection that is used now.
+    /// The current connection, opened if there is none.
     pub async fn connection(&self) -> Result<Arc<Connection>> {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        let making = timeout(WAIT_TIMEOUT, self.making.lock()).await;
-        let _making = making.map_err(|_| Error::Overloaded { retry_after: 1 })?;
+        let connecting = timeout(WAIT_TIMEOUT, self.connecting.lock()).await;
+        let _connecting = connecting.map_err(|_| Error::Overloaded { retry_after: 1 })?;
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
@@ -95,8 +96,8 @@ impl SharedConnection {
         Ok(connection)
     }
 
-    /// The connection, unless it is closed or out of date. What is in flight on one that is replaced
-    /// keeps it until it has its answer.
+    /// The connection, unless it is closed or outdated. Statements in flight keep a connection that
+    /// is replaced until they are answered.
     fn current(&self) -> Option<Arc<Connection>> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current
@@ -110,41 +111,39 @@ impl SharedConnection {
         sql: Sql,
         connection: &Arc<Connection>,
         sent: Instant,
-        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+        result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
     ) -> Result<T> {
-        let Ok(result) = result else {
-            self.give_up(connection);
-            let cause = format!("{}: no answer", sql.file());
-            return Err(Error::DatabaseUnavailable { cause });
-        };
-        self.round_trip.record(sent.elapsed());
-        result.map_err(|error| {
-            let (error, aftermath) = errors::map(sql, &error);
-            self.pool.manager().take_note(aftermath, connection);
-            error
-        })
+        match self.pool.manager().outcome(sql, connection, result) {
+            StatementOutcome::Answered(result) => {
+                self.round_trip.record(sent.elapsed());
+                result
+            }
+            StatementOutcome::TimedOut(error) => {
+                self.abandon(connection);
+                Err(error)
+            }
+        }
     }
 
-    /// Nobody who comes from now on waits for a server that is silent, or behind a statement that nobody
-    /// waits for any more.
-    fn give_up(&self, connection: &Arc<Connection>) {
-        self.pool.manager().take_note(Aftermath::ReplaceAll, connection);
+    /// Takes a connection out of use, so that no new request queues behind a silent server or
+    /// behind a statement that nobody waits for.
+    fn abandon(&self, connection: &Arc<Connection>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.take_if(|current| Arc::ptr_eq(current, connection));
-        if connection.give_up() {
-            tokio::spawn(end_statements(self.pool.clone(), Arc::clone(connection)));
+        if connection.abandon() {
+            tokio::spawn(cancel_statements(self.pool.clone(), Arc::clone(connection)));
         }
     }
 }
 
-/// Cancels what runs on a connection that nobody new uses, until what was sent on it before has ended.
-/// PostgreSQL cancels whatever statement it is at, not a certain one: the oldest, which has timed out or
-/// keeps the others from their answers.
-async fn end_statements(pool: Pool, connection: Arc<Connection>) {
+/// Cancels statements on an abandoned connection until all that were sent have ended. PostgreSQL
+/// cancels whatever is running, which is the oldest statement: the one that timed out or that
+/// blocks the others.
+async fn cancel_statements(pool: Pool, connection: Arc<Connection>) {
     for _ in 0..MAX_CANCELS {
         let token = connection.client().cancel_token();
         let cancelled = timeout(CANCEL_TIMEOUT, pool.manager().cancel(token)).await;
-        // The empty statement's answer comes after those of all others.
+        // The empty statement is answered after all that were pipelined before it.
         let ended = timeout(DRAIN_TIMEOUT, connection.client().simple_query("")).await;
         if ended.is_ok() || !matches!(cancelled, Ok(Ok(()))) {
             return;

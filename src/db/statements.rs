@@ -1,8 +1,9 @@
-//! Every SQL statement of the service: one file each under `sql/`, known by its place in this list.
+//! Every SQL statement of the service: one file each under `sql/`, identified by its position in
+//! this list.
 
 macro_rules! statements {
     ($($name:ident => $file:literal,)*) => {
-        /// A statement, prepared on every connection when the connection is made.
+        /// A statement. All are prepared on every connection when it is opened.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Sql {
             $($name,)*
@@ -12,7 +13,7 @@ macro_rules! statements {
             /// All of them, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The file below `sql/`, without its ending.
+            /// The file below `sql/`, without its extension.
             pub const fn file(self) -> &'static str {
                 match self { $(Self::$name => $file,)* }
             }

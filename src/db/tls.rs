@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, as libpq's `sslmode` has it: `require` encrypts, `verify-ca` also checks who
-//! signed the server's certificate, `verify-full` also whom it names.
+//! TLS to PostgreSQL with the meaning of libpq's `sslmode`: `require` encrypts, `verify-ca` also
+//! verifies the certificate chain, `verify-full` also the host name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-/// How much of the server's certificate is checked.
+/// What is verified of the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
     Nothing,
@@ -24,7 +24,7 @@ pub enum Verify {
     AuthorityAndName,
 }
 
-/// What connects with TLS. The error is one sentence.
+/// The TLS connector. The error is one sentence.
 pub fn connector(verify: Verify, roots: Option<&Path>) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
@@ -42,13 +42,13 @@ pub fn connector(verify: Verify, roots: Option<&Path>) -> Result<MakeRustlsConne
         };
         builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Lenient { authority, algorithms }))
+            .with_custom_certificate_verifier(Arc::new(PartialVerifier { authority, algorithms }))
             .with_no_client_auth()
     };
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// The certificates of a PEM file, or else the system's.
+/// The certificates of a PEM file, or the system's.
 fn root_store(roots: Option<&Path>) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     let certificates: Vec<_> = match roots {
@@ -69,15 +69,15 @@ fn root_store(roots: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-/// Checks less than rustls wants to: any name, and without an authority any certificate. The
+/// Verifies less than rustls does: no host name, and without an authority no chain either. The
 /// handshake must still be signed with the certificate's key.
 #[derive(Debug)]
-struct Lenient {
+struct PartialVerifier {
     authority: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for PartialVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

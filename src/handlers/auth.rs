@@ -1,4 +1,4 @@
-//! `/api/auth`: register, log in, refresh, log out, who am I, change the password.
+//! `/api/auth`: register, log in, refresh, log out, show the user, change the password.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -16,22 +16,21 @@ use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, FieldError, Result};
-use crate::http::query::Query;
 use crate::http::response::{empty, json};
 use crate::http::{Request, Response, body};
 use crate::json::object;
 use crate::models::input::read_new;
 use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, REGISTER_FIELDS};
 
-/// How long a refresh token that was exchanged still yields the same successor, so that a client
-/// whose answer was lost is not logged out.
+/// How long an exchanged refresh token still yields the same successor, so that a client that lost
+/// the response is not logged out.
 const GRACE_SECONDS: i32 = 10;
-/// How often a password is compared with what is stored: again if that was replaced meanwhile, as it
-/// is by the first login after the cost of a hash was raised.
+/// The most comparisons of a password with the stored hash: again if that was replaced meanwhile,
+/// as the first login after an increase of the hash cost does.
 const COMPARISONS: usize = 3;
 
 object! {
-    /// What a user gets for registering, logging in or refreshing.
+    /// The response to registering, logging in or refreshing.
     struct Session<'r> {
         token: String,
         token_type: &'static str,
@@ -42,9 +41,8 @@ object! {
     }
 }
 
-/// Where registering is closed, that is the answer whatever the body: no password is read in vain.
+/// If registration is closed, that is the response whatever the body.
 pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     if worker.app.config.registration == Registration::Closed {
         return Err(Error::RegistrationClosed);
     }
@@ -52,9 +50,9 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
-    let place = worker.app.passwords.reserve(Instant::now() + MAX_WAIT)?;
+    let permit = worker.app.passwords.try_acquire(Instant::now() + MAX_WAIT)?;
     worker.app.config.throttle.register(&worker.accounts, &client).await?;
-    let hash = place.hash(password.as_text().to_owned()).await?;
+    let hash = permit.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let session_id = SessionId::random()?;
     let parameters: [Parameter<'_>; 6] = [&name, &email, &hash, &idle, &max, &session_id];
@@ -68,18 +66,17 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
 }
 
 pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [email, password] = read_new(&LOGIN_FIELDS, &body)?;
-    // PostgreSQL's text holds no NUL; no address holds a space either.
+    // PostgreSQL's text cannot contain NUL, and an e-mail contains no space either.
     let (email, password) = (&*email.as_text().replace('\0', " "), password.as_text());
     let deadline = Instant::now() + MAX_WAIT;
-    // Who waits for a turn takes no place from the others.
-    let _turn = login_locks.wait(email, &client.address, deadline).await?;
-    let place = passwords.reserve(deadline)?;
+    // The lock first, so that waiting for it takes no permit from other logins.
+    let _lock = login_locks.acquire(email, &client.address, deadline).await?;
+    let permit = passwords.try_acquire(deadline)?;
     config.throttle.check(&worker.accounts, email, &client).await?;
     for _ in 0..COMPARISONS {
         let row = worker.accounts.query_opt(Sql::UsersLogin, &[&email]).await?;
@@ -87,7 +84,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
             Some(row) => Some(column(row, user::User::COLUMNS.len())?),
             None => None,
         };
-        let verdict = place.verify(password.to_owned(), stored.clone()).await?;
+        let verdict = permit.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
             config.throttle.failed(&worker.accounts, email, &client).await?;
@@ -111,7 +108,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let asked = unix_seconds();
         let created =
             worker.accounts.of(user.id).query_opt(Sql::SessionsCreate, &parameters).await?;
-        // Without one, another hash is stored by now: of this password or of another.
+        // Without a row, the stored hash was replaced meanwhile: by one of this password or of
+        // another.
         if let Some(created) = created {
             config.throttle.succeeded(&worker.accounts, email, &client).await?;
             let first = Generation::first(session_id, user.id);
@@ -123,7 +121,6 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
 }
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
     let [token] = read_new(&REFRESH_FIELDS, &body)?;
@@ -133,7 +130,8 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
     let Generation { session_id, user_id, number } = &spent;
     let parameters: [Parameter<'_>; 5] = [session_id, user_id, number, &GRACE_SECONDS, &idle];
     let asked = unix_seconds();
-    // Those of a user wait for each other in the database, so that they must not wait in front of others here.
+    // Refreshes of one user are serialized in the database, so they run within the user's limit and
+    // do not block other users here.
     let row = worker.accounts.of(*user_id).query_opt(Sql::SessionsRefresh, &parameters).await?;
     let row = row.ok_or(Error::InvalidRefreshToken)?;
     match column(&row, user::User::COLUMNS.len())? {
@@ -151,7 +149,6 @@ pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
 }
 
 pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     body::ignore(&request, body::AUTH_LIMIT)?;
     worker
         .accounts
@@ -162,22 +159,21 @@ pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub async fn me(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
+pub async fn me(worker: &Worker, user: AuthUser) -> Result<Response> {
     let row = worker.shared.query_opt(Sql::UsersGet, &[&user.id()]).await?;
-    // The token is ours, but its user is not in this database.
+    // The token is valid, but its user does not exist in this database.
     let row = row.ok_or(Error::InvalidToken)?;
     Ok(json(StatusCode::OK, &user::User::from_row(&row, 0)?))
 }
 
-/// A wrong current password counts as a failed login: a stolen token must not help to guess it.
+/// A wrong current password counts as a failed login, so that a stolen token does not help to guess
+/// it.
 pub async fn change_password(
     worker: &Worker,
     user: AuthUser,
     peer: IpAddr,
     request: Request,
 ) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let App { passwords, login_locks, config, .. } = &*worker.app;
     let client = client(worker, peer, &request);
     let (body, _lease) = body::read(request, body::AUTH_LIMIT, &worker.allowance(user), 0).await?;
@@ -185,23 +181,24 @@ pub async fn change_password(
     let (id, session_id) = (user.id(), user.session_id());
     let (email, _) = stored_password(worker, id).await?;
     let deadline = Instant::now() + MAX_WAIT;
-    let _turn = login_locks.wait(&email, &client.address, deadline).await?;
-    let place = passwords.reserve(deadline)?;
+    let _lock = login_locks.acquire(&email, &client.address, deadline).await?;
+    let permit = passwords.try_acquire(deadline)?;
     config.throttle.check(&worker.accounts, &email, &client).await?;
     for _ in 0..COMPARISONS {
-        // Only now, because the one whose turn it was may have changed it.
+        // Read under the lock, because its previous holder may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
         let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
-        let Some(hash) = place.replace(current, stored.clone(), new).await? else {
+        let Some(hash) = permit.replace(current, stored.clone(), new).await? else {
             config.throttle.failed(&worker.accounts, &email, &client).await?;
             return Err(wrong_password());
         };
         let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
         let row = worker.accounts.of(id).query_opt(Sql::UsersChangePassword, &parameters).await?;
-        // Without one, another hash is stored by now: of this password or of another.
+        // Without a row, the stored hash was replaced meanwhile: by one of this password or of
+        // another.
         let Some(row) = row else { continue };
         worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
-        // A login that began its session while the statement ran is not in what the statement saw.
+        // A session that a concurrent login began is not in the statement's snapshot.
         let late =
             worker.accounts.of(id).query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
         let late: Vec<Option<SessionId>> =
@@ -212,14 +209,14 @@ pub async fn change_password(
     Err(passwords.overloaded())
 }
 
-/// The address of a user who has a token, and the hash.
+/// The e-mail of an authenticated user, and the password hash.
 async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, String)> {
     let row = worker.accounts.query_opt(Sql::UsersPassword, &[&user_id]).await?;
     let row = row.ok_or(Error::InvalidToken)?;
     Ok((column(&row, 0)?, column(&row, 1)?))
 }
 
-/// Where a request comes from, for the limits.
+/// The client's address, for the limits.
 fn client(worker: &Worker, peer: IpAddr, request: &Request) -> Source {
     let proxies = &worker.app.config.trusted_proxies;
     proxies.warn_if_ignored(peer, request.headers());
@@ -230,7 +227,7 @@ fn wrong_password() -> Error {
     Error::fields(vec![FieldError::new("current_password", "is not the current password")])
 }
 
-/// When a session ends, in seconds after 1970, that had `seconds_left` when the database was asked.
+/// When a session ends, in Unix time, given the `seconds_left` when the database was asked.
 fn end(asked: u64, seconds_left: i32) -> u64 {
     asked.saturating_add_signed(seconds_left.into())
 }

@@ -1,26 +1,23 @@
-//! Whether the process and the database answer.
+//! Liveness and readiness.
 
 use bytes::Bytes;
 use hyper::StatusCode;
 
 use crate::app::Worker;
 use crate::error::{Error, Result};
-use crate::http::query::Query;
+use crate::http::Response;
 use crate::http::response::json_bytes;
-use crate::http::{Request, Response};
 
 const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 
-/// The process answers.
-pub fn live(request: &Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
-    Ok(json_bytes(StatusCode::OK, OK))
+/// The process responds.
+pub fn live() -> Response {
+    json_bytes(StatusCode::OK, OK)
 }
 
-/// The database answers too and can be written, and the instance is not about to stop. `GET /health` is
-/// the same.
-pub async fn ready(worker: &Worker, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
+/// The database answers and accepts writes, and the instance is not stopping. `GET /health` is the
+/// same.
+pub async fn ready(worker: &Worker) -> Result<Response> {
     if worker.app.is_stopping() {
         return Err(Error::Stopping);
     }

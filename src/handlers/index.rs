@@ -1,12 +1,10 @@
-//! What this is and where things are, for whoever comes without a path.
+//! The root of the API: name, version and links.
 
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use crate::error::Result;
-use crate::http::query::Query;
+use crate::http::Response;
 use crate::http::response::json_bytes;
-use crate::http::{Request, Response};
 
 const INDEX: Bytes = Bytes::from_static(
     concat!(
@@ -22,7 +20,6 @@ const INDEX: Bytes = Bytes::from_static(
     .as_bytes(),
 );
 
-pub fn index(request: &Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
-    Ok(json_bytes(StatusCode::OK, INDEX))
+pub fn index() -> Response {
+    json_bytes(StatusCode::OK, INDEX)
 }

@@ -1,6 +1,6 @@
-//! Lists: a page, or all rows streamed. Rows are fetched by key range in chunks that are bounded in bytes
-//! before they are fetched and while they are written, so that a slow reader pins neither memory nor a
-//! database connection.
+//! Lists: a page, or all rows streamed. Rows are fetched by key range in chunks whose size is
+//! bounded before they are fetched and while they are serialized, so that a slow reader pins
+//! neither memory nor a database connection.
 
 mod rest;
 
@@ -28,36 +28,37 @@ use crate::http::response::{Body, json_bytes};
 /// The longest `search`, in characters.
 pub const MAX_SEARCH: usize = 200;
 
-/// Rows of the first part. A longer list is streamed.
+/// The most rows of the first chunk. A longer list is streamed.
 const FIRST_ROWS: i64 = 100;
-/// What most rows come to, in bytes, with some room.
+/// A generous estimate of a row's size, in bytes.
 const ROW_BYTES: usize = 768;
 
-/// Writes a row's JSON and tells its id; None for a row that stands for no element.
+/// Writes a row's JSON and returns its id; None for the placeholder row of an empty list.
 pub type Write = fn(&Row, &mut Vec<u8>) -> Result<Option<i64>>;
 
-/// What to list. The parameters of the statements are: the id to start after, the number of rows, the
-/// keys, the filters, of which `first` takes only the ids.
+/// What to list. The parameters of the statements are: the id to start after, the number of rows,
+/// the keys, the filters, of which `first` takes only the ids.
 pub struct List {
-    /// The first rows for the shared connection. Its last column tells which are large, and not whole.
+    /// The first rows, for the shared connection. Its last column marks large rows, which are
+    /// returned without their long texts.
     pub first: Sql,
-    /// As many rows as make a chunk. Its last column tells of the last of them whether it is full.
+    /// The rows of a chunk. Its last column marks the last row if the chunk is full.
     pub sql: Sql,
-    /// Finds the end of a page without reading it.
+    /// Finds the last row of a page without reading the page.
     pub seek: Sql,
     pub keys: Vec<i64>,
     pub filters: Vec<Filter>,
     pub write: Write,
 }
 
-/// An optional parameter of the query string, which stays in the link to the next page.
+/// An optional parameter of the query string, which is kept in the link to the next page.
 pub enum Filter {
     Text(&'static str, Option<String>),
     Id(&'static str, Option<i64>),
 }
 
-/// Answers with the page, or with all rows. `missing` is the answer if not even the row that stands
-/// for an empty list is there.
+/// Responds with the page, or with all rows. `missing` is the error if there is not even the
+/// placeholder row of an empty list.
 pub async fn respond(
     worker: &Worker,
     user: AuthUser,
@@ -72,7 +73,8 @@ pub async fn respond(
     let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
     let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
     let mut chunk = Chunk::first(rest.allowance.lease(estimate).await?);
-    // A search may look at many rows to find a few, and everything behind it on a shared connection would wait.
+    // A search may scan many rows to find a few, and would block what is pipelined after it on a
+    // shared connection.
     let mut whole = false;
     if !rest.list.searches() {
         let rows = rest.list.fetch_first(worker, page.after, wanted + 1).await?;
@@ -105,25 +107,25 @@ pub async fn respond(
     Ok(response)
 }
 
-/// Where a page ends, and whether there is more behind it.
+/// The last id of a page, and whether there are more rows after it.
 struct PageEnd {
     last: i64,
     more: bool,
 }
 
 impl List {
-    /// Whether rows are looked for by what they hold. An id is found by an index.
+    /// Whether rows are filtered by their content. Filtering by id uses an index.
     fn searches(&self) -> bool {
         self.filters.iter().any(|filter| matches!(filter, Filter::Text(_, Some(_))))
     }
 
-    /// What all share a connection for: few rows, and no more of a large one than what is short.
+    /// The first rows, few and without long texts, on the shared connection.
     async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
         let ids = self.filters.iter().filter(|filter| matches!(filter, Filter::Id(..)));
         worker.shared.query(self.first, &self.parameters(&after, &rows, ids)).await
     }
 
-    /// The next rows, as many as make a chunk.
+    /// The rows of the next chunk.
     async fn fetch(&self, pool: &Pool, after: i64, rows: i64) -> Result<Vec<Row>> {
         pool.query(self.sql, &self.parameters(&after, &rows, &self.filters)).await
     }

@@ -1,4 +1,4 @@
-//! `/api/mappings`: which doctors treat a user's patients.
+//! `/api/mappings`: the doctors assigned to a user's patients.
 
 use hyper::StatusCode;
 
@@ -19,10 +19,9 @@ use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
 const PATH: &str = "/api/mappings";
 
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    let row = insert(worker, Sql::MappingsCreate, user, &values).await?;
+    let row = insert(worker, Sql::MappingsCreate, user, values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
     Ok(json_within(lease, StatusCode::CREATED, &Mapping::from_row(&row)?))
 }
@@ -83,7 +82,6 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let row =
         worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;

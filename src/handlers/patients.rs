@@ -1,11 +1,11 @@
-//! `/api/patients`: each statement names the owner, so that another user's patient is not there.
+//! `/api/patients`: the owner is part of each statement, so another user's patient is not found.
 
 use hyper::StatusCode;
 use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
 use super::resource::{
-    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
+    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole, with_owner,
 };
 use crate::app::Worker;
 use crate::auth::AuthUser;
@@ -24,15 +24,13 @@ use crate::models::rules::{GENDERS, Value};
 const PATH: &str = "/api/patients";
 
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
-    // Only small rows become one statement with others: it is held whole.
+    // Only small rows are batched, because a batch is held in memory.
     let row = if body.len() > SMALL {
-        insert(worker, Sql::PatientsCreate, user, &values).await?
+        insert(worker, Sql::PatientsCreate, user, values).await?
     } else {
-        let owner = Value::Id(user.id());
-        let row = [owner].into_iter().chain(values.map(Value::into_owned)).collect();
+        let row = with_owner(user, values.map(Value::into_owned));
         worker.patient_inserts.insert(user.id(), row).await?
     };
     let patient = Patient::from_row(&row, 0)?;
@@ -61,7 +59,6 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
 }
 
 pub async fn get(worker: &Worker, user: AuthUser, id: i64, request: Request) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let row = worker.patient_lookups.get(user.id(), id).await?;
     let row = row.ok_or(Error::PatientNotFound)?;
     let (large, key): (_, [Parameter<'_>; 2]) = (Patient::COLUMNS.len(), [&user.id(), &id]);
@@ -77,7 +74,6 @@ pub async fn update(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    Query::none(request.uri().query())?;
     let versions = etag::accepted_versions(request.headers());
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(&FIELDS, &body)?);
@@ -98,7 +94,6 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    Query::none(request.uri().query())?;
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let row = worker

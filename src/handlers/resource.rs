@@ -1,4 +1,4 @@
-//! Single patients and doctors: answers that carry a version, and changes that depend on it.
+//! Single patients and doctors: versioned responses and conditional changes.
 
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue, LOCATION};
@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 
 use crate::app::Worker;
 use crate::auth::AuthUser;
-use crate::db::Sql;
 use crate::db::connection::Parameter;
 use crate::db::row::{column, is_large};
+use crate::db::{self, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::Lease;
 use crate::http::etag;
@@ -17,10 +17,10 @@ use crate::http::{Request, Response};
 use crate::json::WriteJson;
 use crate::models::rules::Value;
 
-/// What the JSON of a resource comes to at most, in bytes.
+/// The largest JSON of a resource, in bytes.
 pub const LARGEST: usize = 112 << 10;
 
-/// A resource with its `ETag`. The lease is one that covers it.
+/// A resource with its `ETag`. The lease covers it.
 pub fn resource(
     lease: Lease,
     status: StatusCode,
@@ -32,7 +32,7 @@ pub fn resource(
     response
 }
 
-/// A resource that was just made, with its `Location`.
+/// A created resource, with its `Location`.
 pub fn created(
     lease: Lease,
     path: &str,
@@ -47,7 +47,7 @@ pub fn created(
     response
 }
 
-/// A resource that was asked for: 304 if the client has this version.
+/// A requested resource: 304 if the client has this version.
 pub fn found(lease: Lease, request: &Request, value: &impl WriteJson, version: i64) -> Response {
     if etag::none_match(request.headers(), version) {
         let mut response = empty(StatusCode::NOT_MODIFIED);
@@ -57,8 +57,8 @@ pub fn found(lease: Lease, request: &Request, value: &impl WriteJson, version: i
     resource(lease, StatusCode::OK, value, version)
 }
 
-/// A resource that was looked up over the shared connection, with a lease for its answer. A large one is fetched anew
-/// by `sql`, which takes `key`. `large` is the column that tells.
+/// A resource that was read on the shared connection, with a lease for its response. A large one is
+/// fetched again, whole, by `sql` with `key`. `large` is the index of the column that marks it.
 pub async fn whole(
     worker: &Worker,
     user: AuthUser,
@@ -68,7 +68,7 @@ pub async fn whole(
     key: &[Parameter<'_>],
 ) -> Result<Option<(Row, Lease)>> {
     let large = is_large(&found, large)?;
-    // A character may be escaped as six.
+    // Escaping may make six bytes of one.
     let most = if large { LARGEST } else { 6 * found.raw_size_bytes() };
     let lease = worker.allowance(user).lease(most).await?;
     if !large {
@@ -77,8 +77,8 @@ pub async fn whole(
     Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
 }
 
-/// The first columns of an update: whether the user may, and the resource's id unless `If-Match`
-/// names another version. The resource starts at the second column.
+/// Checks the first columns of an update: whether the user may, and the resource's id, null if
+/// `If-Match` names another version. The resource starts at the second column.
 pub fn check_updated(row: &Row) -> Result<()> {
     if !column::<bool>(row, 0)? {
         return Err(Error::Forbidden);
@@ -86,8 +86,8 @@ pub fn check_updated(row: &Row) -> Result<()> {
     column::<Option<i64>>(row, 1)?.map(drop).ok_or(Error::PreconditionFailed)
 }
 
-/// The columns of a delete: whether the user may, and whether it was done, which it was not if
-/// `If-Match` names another version.
+/// Checks the columns of a delete: whether the user may, and whether the row was deleted, which it
+/// was not if `If-Match` names another version.
 pub fn check_deleted(row: &Row) -> Result<()> {
     if !column::<bool>(row, 0)? {
         return Err(Error::Forbidden);
@@ -95,17 +95,20 @@ pub fn check_deleted(row: &Row) -> Result<()> {
     if column::<bool>(row, 1)? { Ok(()) } else { Err(Error::PreconditionFailed) }
 }
 
-/// Runs an INSERT whose parameters are the user and then the fields in their order.
+/// Runs an INSERT of one row.
 pub async fn insert(
     worker: &Worker,
     sql: Sql,
     user: AuthUser,
-    values: &[Value<'_>],
+    values: impl IntoIterator<Item = Value<'_>>,
 ) -> Result<Row> {
-    let owner = user.id();
-    let mut parameters: Vec<Parameter<'_>> = Vec::with_capacity(1 + values.len());
-    parameters.push(&owner);
-    parameters.extend(values.iter().map(|value| value as Parameter<'_>));
-    let row = worker.writes.of(owner).query_opt(sql, &parameters).await?;
-    row.ok_or_else(|| Error::internal("an INSERT returned no row"))
+    db::insert(&worker.writes.of(user.id()), sql, &with_owner(user, values)).await
+}
+
+/// The parameters of an INSERT: the user, and then the fields in their order.
+pub fn with_owner<'a>(
+    user: AuthUser,
+    values: impl IntoIterator<Item = Value<'a>>,
+) -> Vec<Value<'a>> {
+    [Value::Id(user.id())].into_iter().chain(values).collect()
 }

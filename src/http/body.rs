@@ -1,5 +1,5 @@
-//! The body of a request: refused by its headers before a byte is read, then read within a size and
-//! a time.
+//! Request bodies: refused by their headers before a byte is read, then read within limits of size
+//! and time.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::Request;
 use super::budget::{Allowance, Lease, SMALL};
 use crate::error::{Error, Result};
 
-/// The largest body of `/api/auth`, in bytes.
+/// The largest body under `/api/auth`, in bytes.
 pub const AUTH_LIMIT: usize = 8 << 10;
 /// The largest body elsewhere, in bytes.
 pub const LIMIT: usize = 256 << 10;
 
-/// How long a body may take in all.
+/// The timeout for a whole body.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may pause.
+/// The longest pause within a body.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a JSON body of at most `limit` bytes. Whether it is JSON is for its reader to say. The lease is
-/// for it and for an answer of `answer` bytes, or of what it holds itself.
+/// Reads a body of at most `limit` bytes with a JSON content type; parsing it is up to the caller.
+/// The lease covers the body and a response of `answer` bytes.
 pub async fn read(
     request: Request,
     limit: usize,
@@ -39,7 +39,8 @@ pub async fn read(
         return Err(Error::BodyTooLarge { limit });
     }
     let length = length.exact().and_then(|length| usize::try_from(length).ok());
-    // Before the first byte is asked for. How long a chunked body will be is not known.
+    // Acquired before the first byte is read. The length of a chunked body is not known, so it
+    // counts as the limit.
     let mut lease = allowance.lease(answer + room(length.unwrap_or(limit))).await?;
     let deadline = Instant::now() + TOTAL_TIMEOUT;
     let first = next(&mut body, deadline).await?.unwrap_or_default();
@@ -61,13 +62,13 @@ pub async fn read(
     Ok((whole.freeze(), lease))
 }
 
-/// What a body of so many bytes comes to with what is read from it, which is as much again. Most bodies
-/// are small, and come to nothing that is counted.
+/// The bytes to account for a body and what is parsed from it, which is about as much again. Small
+/// bodies are not counted.
 fn room(length: usize) -> usize {
     if length > SMALL { 2 * length } else { 0 }
 }
 
-/// Refuses a body that is too large where none is needed and none will be read.
+/// Refuses a body that is too large on a route that needs none and reads none.
 pub fn ignore(request: &Request, limit: usize) -> Result<()> {
     if request.body().size_hint().lower() > limit as u64 {
         return Err(Error::BodyTooLarge { limit });
@@ -75,7 +76,7 @@ pub fn ignore(request: &Request, limit: usize) -> Result<()> {
     Ok(())
 }
 
-/// The next bytes; none at the end.
+/// The next bytes; None at the end.
 async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
     let deadline = deadline.min(Instant::now() + PAUSE_TIMEOUT);
     loop {
@@ -89,7 +90,7 @@ async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));
                 }
-                // Trailers mean nothing here.
+                // Trailers are ignored.
             }
         }
     }
@@ -107,7 +108,7 @@ fn check_type(headers: &HeaderMap) -> Result<()> {
 }
 
 /// `application/json`, with no charset but UTF-8 (RFC 8259, section 8.1). Other parameters have no
-/// meaning for JSON.
+/// meaning for JSON and are ignored.
 fn is_json(value: &str) -> bool {
     let mut parts = value.split(';').map(str::trim);
     parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"))

@@ -1,10 +1,10 @@
-//! How many bytes the service holds for its clients at once: bodies of requests while they are read,
-//! and bodies of answers from before they are fetched until they are written. A client that reads
-//! slowly, or not at all, may keep others waiting for no more than its user's allowance.
+//! A budget of the bytes held for clients: request bodies while they are read, and response bodies
+//! from before their rows are fetched until they are written. A client that reads slowly, or not at
+//! all, ties up no more than its user's allowance.
 //!
-//! Most bodies are small and are not counted. A larger one is paid for before it is fetched: where
-//! there is no room for it, its request waits for its turn, and is refused when that takes too long.
-//! Whoever waits holds nothing that another might be waiting for.
+//! Small bodies are not counted. Larger ones are accounted for before they are fetched: if there is
+//! no room, the request queues, and is refused after a timeout. A queued request holds nothing that
+//! another might be waiting for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,60 +17,60 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-/// A body of up to this many bytes is not counted.
+/// Bodies up to this size are not counted, in bytes.
 pub const SMALL: usize = 4 << 10;
 
-/// What all others come to at most, in bytes, in the whole process.
+/// The budget of the whole process, in bytes.
 const TOTAL: usize = 12 << 20;
-/// What those of one user come to at most.
+/// The allowance of one user, in bytes.
 const USER: usize = TOTAL / 4;
-/// What those without a user come to at most.
+/// The allowance of all requests without a user together, in bytes.
 const ANYONE: usize = 1 << 20;
-/// How long a request waits for its turn.
-const WAIT: Duration = Duration::from_secs(2);
-/// How many requests of one holder wait at most; what comes then is refused at once.
-const MAX_WAITING: usize = 32;
-/// How many requests wait at most in all. Each takes some 16 KiB.
-const MAX_WAITING_IN_ALL: usize = 512;
-/// Allowances that nobody uses are forgotten when there are this many.
-const MANY_HOLDERS: usize = 1024;
+/// How long a request is queued.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest queue of one holder; further requests are refused at once.
+const MAX_WAITING_PER_HOLDER: usize = 32;
+/// The most queued requests in total. Each takes some 16 KiB.
+const MAX_WAITING: usize = 512;
+/// Unused allowances are removed when there are this many.
+const PRUNE_AT: usize = 1024;
 
-/// Whose body it is.
+/// Whose allowance a body counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
     User(i64),
-    /// Whoever has shown no token.
+    /// Requests without a token.
     Anyone,
 }
 
-/// Of the whole process. A permit is a byte.
+/// The budget of the process. One permit is one byte.
 pub struct Budget {
     total: Arc<Semaphore>,
-    /// A permit is a request that may wait.
+    /// One permit is one queued request.
     waiting: Semaphore,
-    allowances: Mutex<HashMap<Holder, Arc<Own>>>,
+    allowances: Mutex<HashMap<Holder, Arc<HolderBudget>>>,
 }
 
-/// What one holder has.
-struct Own {
+/// The budget of one holder.
+struct HolderBudget {
     bytes: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
-/// A holder's way to the budget.
+/// Access to the budget for one holder.
 #[derive(Clone)]
 pub struct Allowance {
     budget: Arc<Budget>,
     holder: Holder,
 }
 
-/// Bytes that may be held, until it is dropped.
+/// Bytes that may be held, until dropped.
 #[derive(Debug, Default)]
-pub struct Lease(Option<Counted>);
+pub struct Lease(Option<Permits>);
 
-/// The same number of permits of both.
+/// The same number of permits of the holder and of the process.
 #[derive(Debug)]
-struct Counted {
+struct Permits {
     of_holder: OwnedSemaphorePermit,
     of_total: OwnedSemaphorePermit,
 }
@@ -79,7 +79,7 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             total: Arc::new(Semaphore::new(TOTAL)),
-            waiting: Semaphore::new(MAX_WAITING_IN_ALL),
+            waiting: Semaphore::new(MAX_WAITING),
             allowances: Mutex::default(),
         }
     }
@@ -90,63 +90,72 @@ impl Budget {
         Allowance { budget: Arc::clone(self), holder }
     }
 
-    /// What one holder has, which lives as long as anybody uses it.
-    fn of(&self, holder: Holder) -> Arc<Own> {
+    /// The budget of one holder, which is kept while it is used.
+    fn of(&self, holder: Holder) -> Arc<HolderBudget> {
         let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
-        if allowances.len() >= MANY_HOLDERS && !allowances.contains_key(&holder) {
-            allowances.retain(|_, own| Arc::strong_count(own) > 1 || own.is_used());
+        if allowances.len() >= PRUNE_AT && !allowances.contains_key(&holder) {
+            allowances.retain(|_, holder_budget| {
+                Arc::strong_count(holder_budget) > 1 || holder_budget.is_used()
+            });
         }
         let allowance = allowances.entry(holder).or_insert_with(|| {
             let bytes = if holder == Holder::Anyone { ANYONE } else { USER };
             let bytes = Arc::new(Semaphore::new(bytes));
-            Arc::new(Own { bytes, waiting: Semaphore::new(MAX_WAITING) })
+            Arc::new(HolderBudget { bytes, waiting: Semaphore::new(MAX_WAITING_PER_HOLDER) })
         });
         Arc::clone(allowance)
     }
 }
 
 impl Allowance {
-    /// Room for so many bytes of a request, as soon as there is; [`Error::Overloaded`] if that takes too
-    /// long, or too many wait already.
+    /// Waits for a lease on `bytes`. [`Error::Overloaded`] after [`WAIT_TIMEOUT`], or at once if a
+    /// queue is full.
     pub async fn lease(&self, bytes: usize) -> Result<Lease> {
         let mut lease = Lease::default();
         if self.extend(&mut lease, bytes) {
             return Ok(lease);
         }
-        let own = self.budget.of(self.holder);
-        let _waiting = own.waiting.try_acquire().map_err(|_| full())?;
-        let _in_all = self.budget.waiting.try_acquire().map_err(|_| full())?;
-        self.wait(WAIT, &own, bytes).await
+        let holder_budget = self.budget.of(self.holder);
+        let _waiting = holder_budget.waiting.try_acquire().map_err(|_| full())?;
+        let _in_total = self.budget.waiting.try_acquire().map_err(|_| full())?;
+        self.wait(WAIT_TIMEOUT, &holder_budget, bytes).await
     }
 
-    /// Room for the next part of an answer that has begun. It takes little to wait for it.
+    /// Waits for a lease for the next chunk of a response that has started. It counts in no queue,
+    /// because waiting costs little memory.
     pub async fn next_lease(&self, wait: Duration, bytes: usize) -> Result<Lease> {
         self.wait(wait, &self.budget.of(self.holder), bytes).await
     }
 
-    async fn wait(&self, wait: Duration, own: &Own, bytes: usize) -> Result<Lease> {
-        let counted = timeout(wait, Counted::wait(&own.bytes, &self.budget.total, bytes)).await;
-        Ok(Lease(Some(counted.map_err(|_| full())??)))
+    async fn wait(
+        &self,
+        wait: Duration,
+        holder_budget: &HolderBudget,
+        bytes: usize,
+    ) -> Result<Lease> {
+        let permits =
+            timeout(wait, Permits::wait(&holder_budget.bytes, &self.budget.total, bytes)).await;
+        Ok(Lease(Some(permits.map_err(|_| full())??)))
     }
 
-    /// Extends a lease to so many bytes if there is room right now. Tells whether it covers them.
+    /// Extends a lease to `bytes` if there is room right now. True if it covers them.
     pub fn extend(&self, lease: &mut Lease, bytes: usize) -> bool {
         if lease.covers(bytes) {
             return true;
         }
-        let more = bytes - lease.counted();
-        let own = self.budget.of(self.holder);
-        let Some(counted) = Counted::now(&own.bytes, &self.budget.total, more) else {
+        let more = bytes - lease.permits();
+        let holder_budget = self.budget.of(self.holder);
+        let Some(permits) = Permits::now(&holder_budget.bytes, &self.budget.total, more) else {
             return false;
         };
         match &mut lease.0 {
-            Some(before) => before.merge(counted),
-            none => *none = Some(counted),
+            Some(before) => before.merge(permits),
+            none => *none = Some(permits),
         }
         true
     }
 
-    /// Has a lease cover so many bytes, or refuses them.
+    /// Extends a lease to `bytes`, or [`Error::Overloaded`].
     pub fn cover(&self, lease: &mut Lease, bytes: usize) -> Result<()> {
         if self.extend(lease, bytes) { Ok(()) } else { Err(full()) }
     }
@@ -156,25 +165,26 @@ fn full() -> Error {
     Error::Overloaded { retry_after: 1 }
 }
 
-impl Own {
-    /// Whether a lease is out, which holds the semaphore.
+impl HolderBudget {
+    /// Whether there are leases, which hold the semaphore.
     fn is_used(&self) -> bool {
         Arc::strong_count(&self.bytes) > 1
     }
 }
 
-impl Counted {
-    fn now(own: &Arc<Semaphore>, total: &Arc<Semaphore>, bytes: usize) -> Option<Self> {
+impl Permits {
+    fn now(holder: &Arc<Semaphore>, total: &Arc<Semaphore>, bytes: usize) -> Option<Self> {
         let bytes = u32::try_from(bytes).ok()?;
-        let of_holder = Arc::clone(own).try_acquire_many_owned(bytes).ok()?;
+        let of_holder = Arc::clone(holder).try_acquire_many_owned(bytes).ok()?;
         let of_total = Arc::clone(total).try_acquire_many_owned(bytes).ok()?;
         Some(Self { of_holder, of_total })
     }
 
-    /// The holder's own first, so that whoever waits for the rest holds no more than that.
-    async fn wait(own: &Arc<Semaphore>, total: &Arc<Semaphore>, bytes: usize) -> Result<Self> {
+    /// The holder's permits first, so that a request that waits for the process's holds only its
+    /// own user's.
+    async fn wait(holder: &Arc<Semaphore>, total: &Arc<Semaphore>, bytes: usize) -> Result<Self> {
         let bytes = u32::try_from(bytes).map_err(|_| full())?;
-        let of_holder = Arc::clone(own).acquire_many_owned(bytes).await.map_err(|_| full())?;
+        let of_holder = Arc::clone(holder).acquire_many_owned(bytes).await.map_err(|_| full())?;
         let of_total = Arc::clone(total).acquire_many_owned(bytes).await.map_err(|_| full())?;
         Ok(Self { of_holder, of_total })
     }
@@ -186,43 +196,43 @@ impl Counted {
 }
 
 impl Lease {
-    fn counted(&self) -> usize {
-        self.0.as_ref().map_or(0, |counted| counted.of_total.num_permits())
+    fn permits(&self) -> usize {
+        self.0.as_ref().map_or(0, |permits| permits.of_total.num_permits())
     }
 
-    /// Whether so many bytes may be held.
+    /// Whether `bytes` may be held.
     pub fn covers(&self, bytes: usize) -> bool {
-        bytes <= SMALL.max(self.counted())
+        bytes <= SMALL.max(self.permits())
     }
 
-    /// Gives back what goes beyond so many bytes.
+    /// Releases what exceeds `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         if bytes <= SMALL {
             self.0 = None;
         }
-        let surplus = self.counted().saturating_sub(bytes);
-        if let Some(counted) = &mut self.0 {
-            drop(counted.of_holder.split(surplus));
-            drop(counted.of_total.split(surplus));
+        let surplus = self.permits().saturating_sub(bytes);
+        if let Some(permits) = &mut self.0 {
+            drop(permits.of_holder.split(surplus));
+            drop(permits.of_total.split(surplus));
         }
     }
 
-    /// Ties the lease to bytes that it covers: it ends when they are dropped.
+    /// Ties the lease to bytes that it covers: it ends when the last copy of them is dropped.
     pub fn keep(mut self, bytes: Bytes) -> Bytes {
         self.shrink(bytes.len());
         match self.0 {
-            Some(counted) => Bytes::from_owner(Kept { bytes, _counted: counted }),
+            Some(permits) => Bytes::from_owner(LeasedBytes { bytes, _permits: permits }),
             None => bytes,
         }
     }
 }
 
-struct Kept {
+struct LeasedBytes {
     bytes: Bytes,
-    _counted: Counted,
+    _permits: Permits,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for LeasedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -247,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_small_is_not_counted() {
+    async fn small_bodies_are_not_counted() {
         let budget = Arc::new(Budget::default());
         let allowance = budget.allowance(Holder::Anyone);
         let mut lease = allowance.lease(SMALL).await.unwrap();
@@ -289,15 +299,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_holder_waits_for_his_own_and_no_other_for_him() {
+    async fn a_holder_waits_for_its_own_allowance_and_no_other_waits_for_it() {
         let budget = Arc::new(Budget::default());
         let [ada, eve] = [1, 2].map(|id| budget.allowance(Holder::User(id)));
         let all = ada.lease(USER).await.unwrap();
         let started = Instant::now();
         assert!(matches!(ada.lease(SMALL + 1).await, Err(Error::Overloaded { .. })));
-        assert_eq!(started.elapsed(), WAIT);
+        assert_eq!(started.elapsed(), WAIT_TIMEOUT);
         eve.lease(USER).await.unwrap();
-        assert_eq!(started.elapsed(), WAIT);
+        assert_eq!(started.elapsed(), WAIT_TIMEOUT);
         let waiting = tokio::spawn(async move { ada.lease(USER).await });
         tokio::task::yield_now().await;
         drop(all);
@@ -306,12 +316,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_requests_of_a_holder_wait_and_the_rest_is_refused_at_once() {
+    async fn the_queue_of_a_holder_is_bounded_and_the_rest_is_refused_at_once() {
         let budget = Arc::new(Budget::default());
         let allowance = budget.allowance(Holder::User(1));
         let _all = allowance.lease(USER).await.unwrap();
         let started = Instant::now();
-        let waiting: Vec<_> = (0..MAX_WAITING)
+        let waiting: Vec<_> = (0..MAX_WAITING_PER_HOLDER)
             .map(|_| {
                 let allowance = allowance.clone();
                 tokio::spawn(async move { allowance.lease(USER).await.map(drop) })
@@ -320,9 +330,9 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(allowance.lease(USER).await.is_err());
         assert_eq!(started.elapsed(), Duration::ZERO);
-        // The part of an answer that has begun is not.
-        assert!(allowance.next_lease(3 * WAIT, USER).await.is_err());
-        assert_eq!(started.elapsed(), 3 * WAIT);
+        // The next chunk of a response that has started is not refused at once.
+        assert!(allowance.next_lease(3 * WAIT_TIMEOUT, USER).await.is_err());
+        assert_eq!(started.elapsed(), 3 * WAIT_TIMEOUT);
         for waiting in waiting {
             assert!(waiting.await.unwrap().is_err());
         }
@@ -345,10 +355,10 @@ mod tests {
     async fn allowances_that_nobody_uses_are_forgotten() {
         let budget = Arc::new(Budget::default());
         let held = budget.allowance(Holder::User(-1)).lease(USER).await.unwrap();
-        for id in 0..10 * i64::try_from(MANY_HOLDERS).unwrap() {
+        for id in 0..10 * i64::try_from(PRUNE_AT).unwrap() {
             budget.allowance(Holder::User(id)).lease(SMALL + 1).await.unwrap();
         }
-        assert!(budget.allowances.lock().unwrap().len() <= MANY_HOLDERS);
+        assert!(budget.allowances.lock().unwrap().len() <= PRUNE_AT);
         assert!(budget.allowance(Holder::User(-1)).lease(SMALL + 1).await.is_err());
         drop(held);
     }

@@ -1,4 +1,4 @@
-//! Cross-origin requests of browsers (WHATWG Fetch, section 3.2), off unless origins are listed.
+//! Cross-origin resource sharing (WHATWG Fetch, section 3.2), off unless origins are listed.
 
 use hyper::Method;
 use hyper::header::{
@@ -14,16 +14,16 @@ const REQUEST_HEADERS: HeaderValue =
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
     "allow, etag, link, location, retry-after, www-authenticate, x-request-id",
 );
-/// How long a browser may remember the answer to a preflight request, in seconds.
+/// How long a browser may cache a preflight response, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origins that may read answers, spelled as browsers send them.
+/// The allowed origins, spelled as browsers send them.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Vec<HeaderValue>);
 
-/// What a request says about its origin.
+/// What a request says about its origin, kept for its response.
 pub struct CrossOrigin {
-    /// None if it is not one of ours.
+    /// None if it is not allowed.
     origin: Option<HeaderValue>,
     preflight: bool,
 }
@@ -31,7 +31,7 @@ pub struct CrossOrigin {
 impl std::str::FromStr for Origins {
     type Err = ();
 
-    /// Reads exact origins (`https://app.example.com`) that are separated by commas.
+    /// Parses a comma-separated list of exact origins (`https://app.example.com`).
     fn from_str(text: &str) -> Result<Self, ()> {
         text.split(',')
             .map(|origin| origin_value(origin.trim()))
@@ -41,7 +41,7 @@ impl std::str::FromStr for Origins {
     }
 }
 
-/// A scheme and a host, perhaps with a port, and nothing else: no `*`, no path.
+/// A scheme, a host and an optional port, and nothing else: no `*`, no path.
 fn origin_value(origin: &str) -> Option<HeaderValue> {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
     let plain =
@@ -53,7 +53,7 @@ fn origin_value(origin: &str) -> Option<HeaderValue> {
 }
 
 impl Origins {
-    /// None where no origins are listed.
+    /// None if no origins are listed.
     pub fn inspect(&self, request: &Request) -> Option<CrossOrigin> {
         if self.0.is_empty() {
             return None;
@@ -67,8 +67,8 @@ impl Origins {
 }
 
 impl CrossOrigin {
-    /// Tells the browser who may read the answer. Tokens are in a header of the page's own, so that
-    /// credentials are never allowed.
+    /// Adds the CORS headers. Tokens are in a header that the page sets itself, so credentials are
+    /// never allowed.
     pub fn apply(self, response: &mut Response) {
         let allow = response.headers().get(ALLOW).cloned();
         let headers = response.headers_mut();

@@ -1,20 +1,20 @@
-//! Versions as entity tags, and the conditions on them (RFC 9110, sections 8.8.3 and 13.1).
+//! Versions as entity tags, and conditional requests (RFC 9110, sections 8.8.3 and 13.1).
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 /// `"<version>"`.
 pub fn of(version: i64) -> HeaderValue {
-    // Digits in quotes are always a valid header.
+    // Quoted digits are always a valid header value.
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether `If-None-Match` names the version, so that a `GET` needs no body. Compared weakly.
+/// Whether `If-None-Match` matches the version, so that a `GET` needs no body. A weak comparison.
 pub fn none_match(headers: &HeaderMap, version: i64) -> bool {
     Tags::read(headers, &IF_NONE_MATCH).is_some_and(|tags| tags.any || tags.weak.contains(&version))
 }
 
-/// The versions that `If-Match` accepts; None if it accepts any. Compared strongly: a weak tag, or
-/// one that we never gave, matches nothing.
+/// The versions that `If-Match` accepts; None if it accepts any. A strong comparison: a weak tag,
+/// or one that we never sent, matches nothing.
 pub fn accepted_versions(headers: &HeaderMap) -> Option<Vec<i64>> {
     let tags = Tags::read(headers, &IF_MATCH)?;
     (!tags.any).then_some(tags.strong)
@@ -24,7 +24,7 @@ pub fn accepted_versions(headers: &HeaderMap) -> Option<Vec<i64>> {
 struct Tags {
     any: bool,
     strong: Vec<i64>,
-    /// The strong ones too.
+    /// Includes the strong ones.
     weak: Vec<i64>,
 }
 
@@ -34,9 +34,9 @@ impl Tags {
         values.peek()?;
         let mut tags = Self::default();
         for value in values.filter_map(|value| value.to_str().ok()) {
-            // Only alone: in a list it is part of somebody else's tag.
+            // Only on its own: within a list it could be part of a foreign tag.
             tags.any |= value == "*";
-            // No tag of ours contains a comma, so that what others put into theirs does no harm.
+            // None of our tags contains a comma, so splitting foreign tags does no harm.
             for tag in value.split(',').map(str::trim) {
                 let (opaque, strong) = match tag.strip_prefix("W/") {
                     Some(opaque) => (opaque, false),

@@ -1,4 +1,4 @@
-//! What hyper lets through but is wrong or too large, refused before anything else is looked at.
+//! Checks of a request's head that hyper does not make, before anything else is processed.
 
 use hyper::Version;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -7,25 +7,26 @@ use crate::error::{Error, FieldError, Result};
 
 /// The longest request target, in bytes.
 const MAX_TARGET: usize = 8 << 10;
-/// The most that all headers may come to, in bytes, counted as they are sent.
+/// The most bytes of all headers together, as they are sent.
 const MAX_HEADERS: usize = 24 << 10;
 
 /// Checks the head of a request.
 pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > MAX_TARGET {
-        return Err(Error::UriTooLong);
+        return Err(Error::UriTooLong { limit: MAX_TARGET });
     }
     let (mut size, mut hosts, mut authorizations, mut lengths, mut encodings) = (0, 0, 0, 0, 0);
     for (name, value) in request.headers() {
-        // Each is sent as `name: value` and a line end.
+        // Each is sent as `name: value` and CRLF.
         size += name.as_str().len() + value.len() + 4;
         match *name {
             HOST if is_host(value.as_bytes()) => hosts += 1,
             HOST => return Err(Error::BadRequest("The Host header is not a host.")),
             AUTHORIZATION => authorizations += 1,
             CONTENT_LENGTH => lengths += 1,
-            // hyper reads the body as chunked if that comes last, and ignores what comes before.
+            // hyper treats the body as chunked if that comes last, and ignores the codings before
+            // it.
             TRANSFER_ENCODING if !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
                 return Err(Error::BadRequest("The only transfer encoding is chunked."));
             }
@@ -34,7 +35,7 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
         }
     }
     if size > MAX_HEADERS {
-        return Err(Error::HeadersTooLarge);
+        return Err(Error::HeadersTooLarge { limit: MAX_HEADERS });
     }
     // RFC 9112, section 3.2.
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
@@ -46,11 +47,11 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     if lengths > 1 {
         return Err(Error::BadRequest("There must be one Content-Length header at most."));
     }
-    // RFC 9112, section 6.1: chunked is applied once.
+    // RFC 9112, section 6.1: chunked must not be applied more than once.
     if encodings > 1 {
         return Err(Error::BadRequest("There must be one Transfer-Encoding header at most."));
     }
-    // RFC 9700, section 4.3.2: it would end up in logs and histories.
+    // RFC 9700, section 4.3.2: a token in a URL ends up in logs and histories.
     let query = request.uri().query().unwrap_or_default();
     if query.split('&').any(|pair| pair.split('=').next() == Some("access_token")) {
         let message = "a token must not stand in the URL";
@@ -59,7 +60,7 @@ pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the bytes can be a host and a port (RFC 3986, section 3.2.2).
+/// Whether the bytes can be a host with an optional port (RFC 3986, section 3.2.2).
 fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| {
         byte.is_ascii_graphic()

@@ -31,12 +31,12 @@ impl<'a> Problem<'a> {
             request_id: request_id.to_str().unwrap_or_default(),
             errors: error.errors(),
         };
-        // Strings and numbers always serialize.
+        // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&problem).unwrap_or_default()
     }
 }
 
-/// A whole answer for a connection that is one too many, before any request was read.
+/// The raw response to a connection beyond the limit, whose requests are not parsed.
 pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
     let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id);
     let request_id = request_id.to_str().unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
     answer
 }
 
-/// The answer to a request that failed.
+/// The response to a failed request.
 pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
@@ -80,7 +80,7 @@ pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
     response
 }
 
-/// The phrase of RFC 9110, which renamed 413 and 422.
+/// The reason phrase of RFC 9110, which renamed 413 and 422.
 fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",

@@ -1,4 +1,5 @@
-//! The query string: every parameter known, given once and in range, or all that are not are named.
+//! The query string: every parameter must be known, given once and in range, or all that are not
+//! are named.
 
 use std::borrow::Cow;
 
@@ -10,17 +11,17 @@ use crate::id::parse_id;
 /// The longest page, in rows.
 pub const MAX_LIMIT: i64 = 1000;
 
-/// Decoded parameters. The getters take the parameters that a handler knows; [`finish`](Self::finish)
-/// refuses what is left.
+/// Decoded parameters. Handlers take the parameters that they know; [`finish`](Self::finish)
+/// refuses the rest.
 pub struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     errors: Vec<FieldError>,
 }
 
-/// What part of a list is asked for.
+/// The part of a list that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Rows at most; None for all.
+    /// The most rows; None for all.
     pub limit: Option<i64>,
     /// Only rows with a greater id.
     pub after: i64,
@@ -28,7 +29,7 @@ pub struct Page {
 
 impl<'a> Query<'a> {
     /// Decodes `application/x-www-form-urlencoded` pairs (WHATWG URL, section 5.1), but refuses
-    /// broken percent-encoding and what is no UTF-8.
+    /// malformed percent-encoding and invalid UTF-8.
     pub fn parse(query: Option<&'a str>) -> Self {
         let mut parsed = Self { pairs: Vec::new(), errors: Vec::new() };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -52,12 +53,12 @@ impl<'a> Query<'a> {
         let limit = self.take("limit").and_then(|value| {
             let limit = parse_id(&value).filter(|limit| *limit <= MAX_LIMIT);
             if limit.is_none() {
-                self.refuse("limit", "must be a whole number from 1 to 1000");
+                self.refuse("limit", format!("must be a whole number from 1 to {MAX_LIMIT}"));
             }
             limit
         });
         let after = self.take("after").and_then(|value| {
-            // Before the first row is a place too.
+            // 0 means from the start.
             let after = if value == "0" { Some(0) } else { parse_id(&value) };
             if after.is_none() {
                 self.refuse("after", "must be an id");
@@ -76,7 +77,7 @@ impl<'a> Query<'a> {
         id
     }
 
-    /// Text of `min` to `max` characters.
+    /// A text of `min` to `max` characters.
     pub fn text(&mut self, name: &'static str, min: usize, max: usize) -> Option<String> {
         let value = self.take(name)?;
         if !(min..=max).contains(&value.chars().count()) {
@@ -90,7 +91,7 @@ impl<'a> Query<'a> {
         Some(value.into_owned())
     }
 
-    /// One of some words, in any case.
+    /// One of `words`, in any case.
     pub fn choice(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
         let value = self.take(name)?;
         if !words.iter().any(|word| word.eq_ignore_ascii_case(&value)) {
@@ -100,7 +101,7 @@ impl<'a> Query<'a> {
         Some(value.into_owned())
     }
 
-    /// Names all that is wrong: what the getters refused, and what none of them took.
+    /// Reports all errors: the values that were refused, and the parameters that nobody took.
     pub fn finish(mut self) -> Result<()> {
         for (name, _) in std::mem::take(&mut self.pairs) {
             self.refuse(name, "is not a parameter of this path");
@@ -133,7 +134,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The target of the next page: `limit` and `after`, then the other parameters that were given.
+/// The target of the next page: `limit` and `after`, then the other parameters of this one.
 pub fn next_page(
     path: &str,
     limit: i64,
@@ -150,7 +151,7 @@ pub fn next_page(
     target
 }
 
-/// None where a `%` is not followed by two hexadecimal digits, or the bytes are no UTF-8.
+/// None if a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     let whole = text.split('%').skip(1).all(|after| {
         after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())

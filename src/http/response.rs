@@ -1,4 +1,4 @@
-//! Answers and their bodies.
+//! Responses and their bodies.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,11 +16,11 @@ use crate::json::WriteJson;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body that is whole, or comes in parts whose number is not known at the start.
+/// A body that is complete, or streamed in parts whose number is not known at the start.
 pub enum Body {
     Whole(Bytes),
-    /// An error ends the connection without the last chunk, so that no client takes what came
-    /// before for all.
+    /// An error closes the connection without the last chunk, so that no client takes a partial
+    /// body for a complete one.
     Parts(Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>),
 }
 
@@ -60,7 +60,7 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// A body that broke off; why is in the log.
+/// The stream of a body failed; the cause is in the log.
 #[derive(Debug)]
 pub struct Failed;
 
@@ -72,22 +72,22 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// An answer that is one JSON value.
+/// A response with one JSON value.
 pub fn json(status: StatusCode, value: &impl WriteJson) -> Response {
-    // Most resources fit, so that the buffer grows at most once or twice.
+    // Most resources fit, so the buffer grows at most once or twice.
     let mut bytes = Vec::with_capacity(1024);
     value.write_json(&mut bytes);
     json_bytes(status, bytes)
 }
 
-/// The same for what may be large; the lease covers it.
+/// The same for a value that may be large, which the lease covers.
 pub fn json_within(lease: Lease, status: StatusCode, value: &impl WriteJson) -> Response {
     let mut bytes = Vec::with_capacity(1024);
     value.write_json(&mut bytes);
     json_bytes(status, lease.keep(bytes.into()))
 }
 
-/// An answer whose JSON is written already.
+/// A response with serialized JSON.
 pub fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::Whole(bytes.into()));
     *response.status_mut() = status;
@@ -95,7 +95,7 @@ pub fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
     response
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! A line of the log: time, level, message, fields. It reads as tracing-subscriber's do.
+//! A line of the log: time, level, message, fields, in the format of tracing-subscriber.
 
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write};
@@ -10,29 +10,29 @@ use tracing::{Event, Level};
 use crate::json::RFC_3339;
 
 thread_local! {
-    /// Memory for the next line, so that not each has to ask for its own.
+    /// A buffer that is reused, so that not every line allocates.
     static LINE: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// Bytes of that memory that are kept: enough for most lines.
-const KEPT: usize = 1 << 10;
+/// The most bytes of the buffer that are kept: enough for most lines.
+const MAX_RETAINED_LINE: usize = 1 << 10;
 
-/// Hands over the line of an event, with its end.
+/// Passes the line of an event, with its newline, to `output`.
 pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
-    // A thread that ends has none any more.
+    // Not available while the thread is exiting.
     let mut fields = Fields { line: LINE.try_with(Cell::take).unwrap_or_default() };
-    // A String takes whatever is printed.
+    // Writing to a String cannot fail.
     let _ = RFC_3339.print_timestamp(&Timestamp::now(), &mut fields.line);
     fields.line.push_str(level(*event.metadata().level()));
     event.record(&mut fields);
     fields.line.push('\n');
     output(&fields.line);
     fields.line.clear();
-    fields.line.shrink_to(KEPT);
+    fields.line.shrink_to(MAX_RETAINED_LINE);
     let _ = LINE.try_with(|line| line.set(fields.line));
 }
 
-/// The level's name, as wide as the longest.
+/// The level's name, padded to the longest.
 fn level(level: Level) -> &'static str {
     match level {
         Level::ERROR => " ERROR",
@@ -43,7 +43,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// Writes control characters as spaces.
+/// Replaces control characters by spaces.
 struct OneLine<'a>(&'a mut String);
 
 impl Write for OneLine<'_> {
@@ -96,7 +96,8 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.name(field);
-        // If a value cannot be shown, the rest of the line still can. What libraries say may have lines.
+        // If formatting a value fails, the rest of the line is still logged. Values of libraries
+        // may contain newlines.
         let _ = write!(OneLine(&mut self.line), "{value:?}");
     }
 }

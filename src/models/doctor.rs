@@ -1,4 +1,4 @@
-//! A doctor: seen by every user, changed by the one who created them or an admin.
+//! A doctor: visible to every user, changed by its creator or an admin.
 
 use super::input::{Field, optional, required};
 use super::rules::Rule;
@@ -33,13 +33,14 @@ row! {
 /// What a client may send, in the order of the parameters of `sql/doctors/create.sql`.
 pub const FIELDS: [Field; 11] = [
     required("name", Rule::Name { max: 200 }),
-    required("specialization", Rule::Name { max: MAX_SPECIALIZATION }),
+    required("specialization", Rule::Name { max: MAX_SPECIALIZATION }).or(&["specialty"]),
     optional("email", Rule::Email),
-    optional("phone", Rule::Phone),
+    optional("phone", Rule::Phone).or(&["phone_number", "contact", "contact_number"]),
     optional("license_number", Rule::Text { max: 64 }),
-    optional("years_of_experience", Rule::Integer { min: 0, max: 80 }),
+    optional("years_of_experience", Rule::Integer { min: 0, max: 80 })
+        .or(&["experience", "experience_years"]),
     optional("qualification", Rule::Text { max: 200 }),
-    optional("hospital", Rule::Text { max: 200 }),
+    optional("hospital", Rule::Text { max: 200 }).or(&["hospital_name", "hospital_affiliation"]),
     optional("address", Rule::Text { max: 500 }),
     optional("bio", Rule::Text { max: 2000 }),
     optional("metadata", Rule::Metadata),

@@ -1,38 +1,51 @@
-//! A JSON body read by a list of fields: every bad field is named at once, by the name that was
-//! sent, and what is right comes back in the order of the list.
+//! Reads a JSON body by a list of fields: every wrong field is reported at once, by the name that
+//! was sent, and valid values are returned in the order of the list.
 
 use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::aliases;
 use super::members::{self, Members};
 use super::nearest::UnknownNames;
 use super::rules::{Rule, Value};
 use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 
-/// Fields that the server sets. They are accepted and ignored, so that a resource can be sent back
-/// as it was read.
+/// Fields that the server sets. They are accepted and ignored, so that a client can send a resource
+/// back as it was read.
 const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
 /// One field that a client may send.
 #[derive(Debug)]
 pub struct Field {
     pub name: &'static str,
+    /// Other names under which clients send it.
+    pub aliases: &'static [&'static str],
     pub required: bool,
     pub rule: Rule,
 }
 
 pub const fn required(name: &'static str, rule: Rule) -> Field {
-    Field { name, required: true, rule }
+    Field { name, aliases: &[], required: true, rule }
 }
 
 pub const fn optional(name: &'static str, rule: Rule) -> Field {
-    Field { name, required: false, rule }
+    Field { name, aliases: &[], required: false, rule }
 }
 
-/// Reads a body in which every required field must stand.
+impl Field {
+    /// The same field, which clients may also send under other names.
+    #[must_use]
+    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+}
+
+/// Reads a body that must have every required field.
 pub fn read_new<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
@@ -40,7 +53,7 @@ pub fn read_new<'a, const N: usize>(
     read(fields, body, true)
 }
 
-/// Reads a body that may hold any of the fields; null clears an optional one.
+/// Reads a body that may have any of the fields; null clears an optional one.
 pub fn read_patch<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
@@ -51,8 +64,9 @@ pub fn read_patch<'a, const N: usize>(
 fn read<'a, const N: usize>(
     fields: &'static [Field; N],
     body: &'a [u8],
-    whole: bool,
+    complete: bool,
 ) -> Result<[Value<'a>; N]> {
+    debug_assert!(names_are_distinct(fields), "a field has the name of another");
     let Members(members) = Members::parse(body)?;
     let mut values = [const { Value::Absent }; N];
     // The names under which fields were sent.
@@ -64,10 +78,9 @@ fn read<'a, const N: usize>(
         if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
-        let known = aliases::canonical(name);
-        let place =
-            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.name == known);
-        let Some(((field, value), given)) = place else {
+        let slot =
+            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.is_called(name));
+        let Some(((field, value), given)) = slot else {
             let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| *f == name);
             match server {
                 Some((_, given)) if !*given => *given = true,
@@ -86,7 +99,7 @@ fn read<'a, const N: usize>(
         }
     }
     errors.extend(unlike(fields, &values, &given));
-    if whole {
+    if complete {
         let missing =
             fields.iter().zip(given).filter(|(field, name)| field.required && name.is_none());
         errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
@@ -95,7 +108,15 @@ fn read<'a, const N: usize>(
     if errors.is_empty() { Ok(values) } else { Err(Error::fields(errors)) }
 }
 
-/// The fields that do not repeat another as they must. Where that one is wrong itself, nothing is said.
+/// Whether no name or alias stands for two fields, of which the later could never be sent.
+fn names_are_distinct(fields: &[Field]) -> bool {
+    let own = fields.iter().flat_map(|field| field.aliases.iter().chain([&field.name]));
+    let names: Vec<&str> = own.chain(&SERVER_FIELDS).copied().collect();
+    names.iter().enumerate().all(|(at, name)| !names.iter().skip(at + 1).any(|other| other == name))
+}
+
+/// The fields that must equal another one but do not. Nothing is reported if the other one is wrong
+/// itself.
 fn unlike<'f>(
     fields: &'static [Field],
     values: &'f [Value<'_>],
@@ -130,8 +151,8 @@ fn twice(name: &str, field: &str) -> FieldError {
     FieldError::new(name, message)
 }
 
-/// The fields that were sent, rebuilt from checked values. As JSON it is what the UPDATE statements
-/// overlay on a row.
+/// The fields that were sent, rebuilt from checked values. Its JSON is what the UPDATE statements
+/// merge into a row.
 #[derive(Debug)]
 pub struct Patch<'a, const N: usize> {
     fields: &'static [Field; N],
@@ -158,12 +179,12 @@ mod tests {
 
     const FIELDS: [Field; 3] = [
         required("name", Rule::Name { max: 3 }),
-        optional("phone", Rule::Phone),
+        optional("phone", Rule::Phone).or(&["contact", "phone_number"]),
         optional("metadata", Rule::Metadata),
     ];
 
-    fn refused(body: &str, whole: bool) -> Vec<(String, String)> {
-        match read(&FIELDS, body.as_bytes(), whole) {
+    fn refused(body: &str, complete: bool) -> Vec<(String, String)> {
+        match read(&FIELDS, body.as_bytes(), complete) {
             Err(Error::Validation { errors, .. }) => {
                 errors.into_iter().map(|error| (error.field, error.message.into_owned())).collect()
             }
@@ -184,6 +205,18 @@ mod tests {
         let errors = refused(r#"{"phone":"1","name":"x","phone_number":"1","name":"x"}"#, true);
         let names: Vec<&str> = errors.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["phone_number", "name"]);
+    }
+
+    #[test]
+    fn a_name_stands_for_one_field() {
+        assert!(names_are_distinct(&FIELDS));
+        for taken in ["name", "contact", "version"] {
+            let [first, second, _] = FIELDS;
+            assert!(
+                !names_are_distinct(&[first, second, optional(taken, Rule::Gender)]),
+                "{taken}"
+            );
+        }
     }
 
     #[test]

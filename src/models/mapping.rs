@@ -1,4 +1,4 @@
-//! Who treats whom.
+//! A mapping: a doctor assigned to a patient.
 
 use tokio_postgres::Row;
 
@@ -25,7 +25,7 @@ row! {
 }
 
 row! {
-    /// The first columns of an assigned doctor; those of the doctor follow.
+    /// The first columns of an assigned doctor; the doctor's follow.
     pub struct AssignmentRow<'r> {
         id: i64,
         patient_id: i64,
@@ -36,7 +36,7 @@ row! {
 }
 
 row! {
-    /// The same columns of a mapping that was asked for, where each part may be missing.
+    /// The result of creating a mapping, in which each part may be missing.
     pub struct CreatedMapping<'r> {
         id: Option<i64>,
         patient_id: Option<i64>,
@@ -50,7 +50,7 @@ row! {
 }
 
 impl CreatedMapping<'_> {
-    /// What is missing says why nothing was created.
+    /// The missing part tells why nothing was created.
     pub fn check(&self) -> Result<()> {
         match self {
             Self { patient_name: None, .. } => Err(Error::PatientNotFound),
@@ -109,7 +109,7 @@ impl<'r> Mapping<'r> {
 }
 
 object! {
-    /// A mapping as one of a patient's doctors, with the whole doctor.
+    /// A mapping in the list of a patient's doctors, with the whole doctor.
     pub struct AssignedDoctor<'r> {
         pub id: i64,
         patient_id: i64,
@@ -136,7 +136,7 @@ impl<'r> AssignedDoctor<'r> {
 
 /// What a client may send, in the order of the parameters of `sql/mappings/create.sql`.
 pub const FIELDS: [Field; 3] = [
-    required("patient_id", Rule::Id),
-    required("doctor_id", Rule::Id),
+    required("patient_id", Rule::Id).or(&["patient", "patientId"]),
+    required("doctor_id", Rule::Id).or(&["doctor", "doctorId"]),
     optional("notes", Rule::Text { max: 2000 }),
 ];

@@ -1,5 +1,5 @@
-//! A JSON body taken apart: an object as pairs of name and raw value, so that each field can be
-//! judged on its own and every bad one be named.
+//! Splits a JSON object into pairs of name and raw value, so that each field can be checked on its
+//! own and every wrong one be reported.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 
-/// The members of an object in the order they were sent, repeated ones too.
+/// The members of an object in the order in which they were sent, including repeated ones.
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Reads a whole body. What is not JSON is [`Error::MalformedJson`], what is JSON but no object
-    /// is [`Error::Validation`].
+    /// Parses a whole body. [`Error::MalformedJson`] if it is not JSON, [`Error::Validation`] if it
+    /// is not an object.
     pub fn parse(body: &'a [u8]) -> Result<Self> {
         let Ok(text) = std::str::from_utf8(body) else {
             return Err(Error::MalformedJson { detail: "The body is not UTF-8.".into() });
@@ -93,21 +93,21 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// A string value; None if it is none, or holds half a surrogate pair.
+/// The text of a string value; None if it is no string, or contains a lone surrogate.
 pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|Text(text)| text)
 }
 
-/// What a client must know about JSON that is kept as it is.
+/// A defect of valid JSON that cannot be stored as it is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// U+0000, which PostgreSQL cannot keep as text.
+    /// U+0000, which PostgreSQL cannot store as text.
     Nul,
-    /// Half of a surrogate pair, which is no Unicode text.
+    /// A lone surrogate, which is not Unicode text.
     LoneSurrogate,
 }
 
-/// Looks through valid JSON for what must not be kept.
+/// Searches valid JSON for a defect.
 pub fn flaw(raw: &RawValue) -> Option<Flaw> {
     let bytes = raw.get().as_bytes();
     let mut at = 0;
@@ -134,8 +134,8 @@ pub fn flaw(raw: &RawValue) -> Option<Flaw> {
     None
 }
 
-/// The number that the four hexadecimal digits of an escape like `\u00e9` stand for: one UTF-16 code
-/// unit. `at` is the place after the backslash. None if the escape is of another kind, like `\n`.
+/// The UTF-16 code unit of an escape like `\u00e9`. `at` is the index after the backslash. None for
+/// another kind of escape, like `\n`.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 5)?.strip_prefix(b"u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

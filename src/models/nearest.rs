@@ -1,19 +1,18 @@
-//! What to say of a field that is not known: which one was probably meant, if one is near.
+//! The message for an unknown field, with the name that was probably meant.
 
 use std::borrow::Cow;
 
 use super::input::Field;
 
-/// A body has only so many unknown names compared with the known ones. Somebody who mistypes more
-/// sends another resource.
+/// The most unknown names of a body that are compared. A client with more of them has another
+/// resource in mind.
 const MAX_COMPARED: usize = 8;
 
-/// A name that some clients send for the one and some for the other of two fields. Which is meant is
-/// for the client to say.
+/// A name that clients use for either of two fields. The client must choose.
 const AMBIGUOUS: (&str, [&str; 2]) =
     ("emergency_contact", ["emergency_contact_name", "emergency_contact_phone"]);
 
-/// The unknown names of one body.
+/// Generates the messages for the unknown names of one body.
 pub struct UnknownNames {
     fields: &'static [Field],
     compared: usize,
@@ -24,7 +23,7 @@ impl UnknownNames {
         Self { fields, compared: 0 }
     }
 
-    /// The message for one of them.
+    /// The message for one name.
     pub fn message(&mut self, name: &str) -> Cow<'static, str> {
         const UNKNOWN: &str = "is not a known field";
         if self.compared < MAX_COMPARED {
@@ -47,14 +46,15 @@ impl UnknownNames {
         self.fields.iter().any(|field| field.name == name)
     }
 
-    /// The field whose name differs least, if it does in no more than a third of its letters and in
-    /// two at most. Letters that changed places count once; case and underscores do not count.
+    /// The field with the smallest edit distance, of at most two and a third of its length. A
+    /// transposition counts once; case and underscores do not count.
     fn nearest(&self, name: &str) -> Option<&'static str> {
         let folded = fold(name);
         let distance = |field: &Field| {
             let known = fold(field.name);
             let limit = (known.len() / 3).min(2);
-            // Every letter more or less is a difference, so that a long name is not looked through.
+            // The difference in length is a lower bound of the distance, so a long name is not
+            // compared.
             if folded.len().abs_diff(known.len()) > limit {
                 return None;
             }
@@ -94,7 +94,7 @@ mod tests {
             (&mapping::FIELDS, "patient_ids", Some("patient_id")),
             (&user::LOGIN_FIELDS, "pasword", Some("password")),
             (&user::REGISTER_FIELDS, "password_confirmation", None),
-            // Near to another name of a field alone.
+            // Near only to an alias.
             (&patient::FIELDS, "dobb", None),
             (&patient::FIELDS, "contacts", None),
             (&patient::FIELDS, "phone_numbers", None),

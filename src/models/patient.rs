@@ -1,4 +1,4 @@
-//! A patient: seen and changed by the user who created them, and by nobody else.
+//! A patient: visible to and changed by its creator only.
 
 use jiff::civil::Date;
 
@@ -37,8 +37,8 @@ pub const FIELDS: [Field; 14] = [
     required("name", Rule::Name { max: 200 }),
     optional("age", Rule::Integer { min: 0, max: 150 }),
     optional("gender", Rule::Gender),
-    optional("date_of_birth", Rule::BirthDate),
-    optional("phone", Rule::Phone),
+    optional("date_of_birth", Rule::BirthDate).or(&["dob"]),
+    optional("phone", Rule::Phone).or(&["phone_number", "contact", "contact_number"]),
     optional("email", Rule::Email),
     optional("address", Rule::Text { max: 500 }),
     optional("blood_group", Rule::BloodGroup),

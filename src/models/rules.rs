@@ -1,4 +1,4 @@
-//! What the value of a field may be, and the value once it is checked.
+//! The rules for values of fields, and checked values.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,9 +15,13 @@ use crate::id::parse_id;
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
 const MAX_EMAIL: usize = 254;
 const MAX_PHONE: usize = 32;
-/// The most text of `metadata`, in bytes.
+/// Characters allowed between the digits of a phone number.
+const PHONE_MARKS: &[u8] = b" +-().x/#";
+/// No living person was born earlier.
+const EARLIEST_BIRTH: Date = date(1850, 1, 1);
+/// The largest JSON text of `metadata`, in bytes.
 const MAX_METADATA: usize = 8192;
-/// bcrypt reads 72 bytes, the last of which is its own.
+/// bcrypt uses at most 72 bytes, including a terminating NUL.
 const MAX_PASSWORD_BYTES: usize = 71;
 const MIN_PASSWORD: usize = 8;
 
@@ -27,7 +31,7 @@ const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"
 /// The rule of one field. Lengths count Unicode scalar values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Text that is not of white space only.
+    /// Text that is not only white space.
     Name {
         max: usize,
     },
@@ -48,13 +52,13 @@ pub enum Rule {
     /// A positive id, as a number or as a string of digits.
     Id,
     NewPassword,
-    /// Any text, even one that could never be right; what it is compared with decides.
+    /// Any text, even an impossible one: the comparison decides.
     Credential,
-    /// The same text as that of the field of this name, in the same body.
+    /// Must equal the field of this name in the same body.
     Repeats(&'static str),
 }
 
-/// A checked value, as a parameter of a statement and as JSON of a patch.
+/// A checked value: a parameter of a statement, or JSON in a patch.
 #[derive(Debug, Clone)]
 pub enum Value<'a> {
     /// Not sent.
@@ -70,63 +74,23 @@ pub enum Value<'a> {
 type Checked<'a> = Result<Value<'a>, Cow<'static, str>>;
 
 impl Rule {
-    /// Checks a value that is not null. The error says what would be right.
+    /// Checks a value that is not null. The error says what is expected.
     pub fn check(self, raw: &RawValue) -> Checked<'_> {
         match self {
+            Self::Name { max } => name(text(raw)?, max),
+            Self::Text { max } => text_within(text(raw)?, 0, max),
             Self::Integer { min, max } => integer(raw, min, max),
-            Self::Id => id(raw),
+            Self::Gender => gender(text(raw)?),
+            Self::BloodGroup => blood_group(text(raw)?),
+            Self::BirthDate => birth_date(&text(raw)?),
+            Self::Phone => phone(text(raw)?),
+            Self::Email => email(text(raw)?),
             Self::Metadata => metadata(raw),
-            Self::Credential => text(raw).map(Value::Text),
-            // What it must equal may come after it.
+            Self::Id => id(raw),
+            Self::NewPassword => new_password(text(raw)?),
+            Self::Credential => string(raw).map(Value::Text),
+            // The other field may come later in the body.
             Self::Repeats(_) => Ok(Value::Json(Cow::Borrowed(raw))),
-            Self::Name { .. }
-            | Self::Text { .. }
-            | Self::Gender
-            | Self::BloodGroup
-            | Self::BirthDate
-            | Self::Phone
-            | Self::Email
-            | Self::NewPassword => self.check_text(text(raw)?),
-        }
-    }
-
-    fn check_text(self, text: Cow<'_, str>) -> Checked<'_> {
-        if text.contains('\0') {
-            return Err("must not contain U+0000".into());
-        }
-        let right = match self {
-            Self::Name { max } => {
-                if text.chars().all(char::is_whitespace) {
-                    return Err("must not be blank".into());
-                }
-                length_within(&text, 1, max)?
-            }
-            Self::Text { max } => length_within(&text, 0, max)?,
-            Self::Gender => GENDERS.iter().any(|gender| gender.eq_ignore_ascii_case(&text)),
-            Self::BloodGroup => BLOOD_GROUPS.contains(&&*text),
-            Self::Phone => is_phone(&text),
-            Self::Email => is_email(&text),
-            Self::NewPassword => {
-                text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD
-            }
-            Self::BirthDate => return birth_date(&text),
-            Self::Integer { .. }
-            | Self::Id
-            | Self::Metadata
-            | Self::Credential
-            | Self::Repeats(_) => true,
-        };
-        if right { Ok(Value::Text(text)) } else { Err(self.expectation()) }
-    }
-
-    fn expectation(self) -> Cow<'static, str> {
-        match self {
-            Self::Gender => format!("must be one of {}", GENDERS.join(", ")).into(),
-            Self::BloodGroup => format!("must be one of {}", BLOOD_GROUPS.join(", ")).into(),
-            Self::Phone => "must have 1 to 32 digits, spaces and + - ( ) . / # x".into(),
-            Self::Email => "must be an e-mail address of at most 254 characters".into(),
-            Self::NewPassword => "must have at least 8 characters and at most 71 bytes".into(),
-            _ => "is not valid".into(),
         }
     }
 
@@ -137,35 +101,92 @@ impl Rule {
             Self::Id => Type::INT8,
             Self::BirthDate => Type::DATE,
             Self::Metadata => Type::JSON,
-            _ => Type::TEXT,
+            Self::Name { .. }
+            | Self::Text { .. }
+            | Self::Gender
+            | Self::BloodGroup
+            | Self::Phone
+            | Self::Email
+            | Self::NewPassword
+            | Self::Credential
+            | Self::Repeats(_) => Type::TEXT,
         }
     }
 
-    /// What null stands for: nothing, except that metadata is always an object.
+    /// The value of null: metadata is always an object.
     pub fn null(self) -> Value<'static> {
         match self {
             Self::Metadata => serde_json::from_str("{}").map_or(Value::Absent, Value::Json),
-            _ => Value::Null,
+            Self::Name { .. }
+            | Self::Text { .. }
+            | Self::Integer { .. }
+            | Self::Gender
+            | Self::BloodGroup
+            | Self::BirthDate
+            | Self::Phone
+            | Self::Email
+            | Self::Id
+            | Self::NewPassword
+            | Self::Credential
+            | Self::Repeats(_) => Value::Null,
         }
     }
 }
 
-fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
+fn string(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
     if !raw.get().starts_with('"') {
         return Err("must be a string".into());
     }
     members::text(raw).ok_or_else(|| "must be Unicode text".into())
 }
 
-fn length_within(text: &str, min: usize, max: usize) -> Result<bool, Cow<'static, str>> {
-    // No text has more characters than bytes.
-    if text.len() <= max && min <= 1 && text.len() >= min {
-        return Ok(true);
+/// A string that PostgreSQL can store as text.
+fn text(raw: &RawValue) -> Result<Cow<'_, str>, Cow<'static, str>> {
+    let text = string(raw)?;
+    if text.contains('\0') {
+        return Err("must not contain U+0000".into());
     }
-    if (min..=max).contains(&text.chars().count()) {
-        return Ok(true);
+    Ok(text)
+}
+
+fn text_within(text: Cow<'_, str>, min: usize, max: usize) -> Checked<'_> {
+    // A text has at most as many characters as bytes, so most need no counting.
+    let surely = text.len() <= max && min <= 1 && text.len() >= min;
+    if surely || (min..=max).contains(&text.chars().count()) {
+        return Ok(Value::Text(text));
     }
     Err(format!("must have {min} to {max} characters").into())
+}
+
+fn name(text: Cow<'_, str>, max: usize) -> Checked<'_> {
+    if text.chars().all(char::is_whitespace) {
+        return Err("must not be blank".into());
+    }
+    text_within(text, 1, max)
+}
+
+fn gender(text: Cow<'_, str>) -> Checked<'_> {
+    if GENDERS.iter().any(|gender| gender.eq_ignore_ascii_case(&text)) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be one of {}", GENDERS.join(", ")).into())
+}
+
+fn blood_group(text: Cow<'_, str>) -> Checked<'_> {
+    if BLOOD_GROUPS.contains(&&*text) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be one of {}", BLOOD_GROUPS.join(", ")).into())
+}
+
+fn new_password(text: Cow<'_, str>) -> Checked<'_> {
+    if text.len() <= MAX_PASSWORD_BYTES && text.chars().count() >= MIN_PASSWORD {
+        return Ok(Value::Text(text));
+    }
+    let message = format!(
+        "must have at least {MIN_PASSWORD} characters and at most {MAX_PASSWORD_BYTES} bytes"
+    );
+    Err(message.into())
 }
 
 fn integer(raw: &RawValue, min: i32, max: i32) -> Checked<'_> {
@@ -189,7 +210,7 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
         return Err("must be an object".into());
     }
     if raw.get().len() > MAX_METADATA {
-        return Err("must have at most 8192 bytes of text".into());
+        return Err(format!("must have at most {MAX_METADATA} bytes of text").into());
     }
     match members::flaw(raw) {
         None => Ok(Value::Json(Cow::Borrowed(raw))),
@@ -199,37 +220,48 @@ fn metadata(raw: &RawValue) -> Checked<'_> {
 }
 
 fn birth_date(text: &str) -> Checked<'static> {
-    const EXPECTATION: &str = "must be a date as YYYY-MM-DD, from 1850-01-01 to tomorrow (UTC)";
-    let fields = (text.get(0..4), text.get(5..7), text.get(8..10));
+    // In some time zones it is tomorrow already.
+    let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
+    match iso_date(text) {
+        Some(born) if born >= EARLIEST_BIRTH && latest.is_ok_and(|latest| born <= latest) => {
+            Ok(Value::Date(born))
+        }
+        _ => {
+            let message =
+                format!("must be a date as YYYY-MM-DD, from {EARLIEST_BIRTH} to tomorrow (UTC)");
+            Err(message.into())
+        }
+    }
+}
+
+/// A date that is written as `YYYY-MM-DD` and in no other way.
+fn iso_date(text: &str) -> Option<Date> {
     let shaped = text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    let (Some(year), Some(month), Some(day), true) = (
-        fields.0.and_then(|year| year.parse().ok()),
-        fields.1.and_then(|month| month.parse().ok()),
-        fields.2.and_then(|day| day.parse().ok()),
-        shaped,
-    ) else {
-        return Err(EXPECTATION.into());
-    };
-    // Where it is tomorrow already, people are born too.
-    let latest = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow();
-    match Date::new(year, month, day) {
-        Ok(born) if born >= date(1850, 1, 1) && latest.is_ok_and(|latest| born <= latest) => {
-            Ok(Value::Date(born))
-        }
-        _ => Err(EXPECTATION.into()),
+    let (year, month, day) = (text.get(0..4)?, text.get(5..7)?, text.get(8..10)?);
+    let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok();
+    date.filter(|_| shaped)
+}
+
+fn phone(text: Cow<'_, str>) -> Checked<'_> {
+    let known = |byte: u8| byte.is_ascii_digit() || PHONE_MARKS.contains(&byte);
+    if (1..=MAX_PHONE).contains(&text.len()) && text.bytes().all(known) {
+        return Ok(Value::Text(text));
     }
+    Err(format!("must have 1 to {MAX_PHONE} digits, spaces and + - ( ) . / # x").into())
 }
 
-fn is_phone(text: &str) -> bool {
-    (1..=MAX_PHONE).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().x/#".contains(&byte))
+fn email(text: Cow<'_, str>) -> Checked<'_> {
+    if text.len() <= MAX_EMAIL && is_email(&text) {
+        return Ok(Value::Text(text));
+    }
+    Err(format!("must be an e-mail address of at most {MAX_EMAIL} characters").into())
 }
 
-/// The rule of WHATWG HTML, section 4.10.5.1.5: what browsers accept as an e-mail address.
+/// WHATWG HTML, section 4.10.5.1.5: the addresses that browsers accept.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
     let local_byte =
@@ -240,14 +272,11 @@ fn is_email(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    text.len() <= MAX_EMAIL
-        && !local.is_empty()
-        && local.bytes().all(local_byte)
-        && domain.split('.').all(label)
+    !local.is_empty() && local.bytes().all(local_byte) && domain.split('.').all(label)
 }
 
 impl Value<'_> {
-    /// The same value, independent of the body that it came in.
+    /// The same value, without borrowing from the body.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Self::Absent => Value::Absent,
@@ -260,7 +289,7 @@ impl Value<'_> {
         }
     }
 
-    /// The text of a checked text; empty for anything else.
+    /// The text; empty for other kinds of value.
     pub fn as_text(&self) -> &str {
         match self {
             Self::Text(text) => text,

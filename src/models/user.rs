@@ -1,4 +1,4 @@
-//! A user: somebody who logs in.
+//! A user: an account that logs in.
 
 use super::input::{Field, optional, required};
 use super::rules::Rule;
@@ -16,21 +16,22 @@ row! {
     }
 }
 
-/// What registering takes. Forms ask for the password twice, and some clients send both.
+/// The fields of registering. Forms ask for the password twice, and some clients send both.
 pub const REGISTER_FIELDS: [Field; 4] = [
     required("name", Rule::Name { max: 200 }),
     required("email", Rule::Email),
     required("password", Rule::NewPassword),
-    optional("password_confirm", Rule::Repeats("password")),
+    optional("password_confirm", Rule::Repeats("password")).or(&["confirm_password", "password2"]),
 ];
 
-/// What logging in takes: anything, because what is wrong is not said.
+/// The fields of logging in: any text, because the response must not tell which one is wrong.
 pub const LOGIN_FIELDS: [Field; 2] =
     [required("email", Rule::Credential), required("password", Rule::Credential)];
 
-/// What exchanging a refresh token takes.
-pub const REFRESH_FIELDS: [Field; 1] = [required("refresh_token", Rule::Credential)];
+/// The field of exchanging a refresh token.
+pub const REFRESH_FIELDS: [Field; 1] =
+    [required("refresh_token", Rule::Credential).or(&["refresh"])];
 
-/// What changing the password takes.
+/// The fields of changing the password.
 pub const PASSWORD_FIELDS: [Field; 2] =
     [required("current_password", Rule::Credential), required("new_password", Rule::NewPassword)];

@@ -1,4 +1,4 @@
-//! One connection, from its TLS handshake to its end.
+//! One client connection, from its TLS handshake to its end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,22 +28,24 @@ use crate::http::response::{Body, Failed};
 use crate::http::{Request, Response};
 use crate::service;
 
-/// How long a TLS handshake may take.
+/// The timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// hyper's buffer for the head of a request, in bytes: a target that is too long still fits, so that
-/// it gets its proper answer. hyper also asks for the next part of an answer while it has less to write.
+/// hyper's buffer for the head of a request, in bytes. It holds a target beyond our limit, so that
+/// such a request gets its proper response. hyper also polls for the next part of a body while less
+/// than this is unwritten.
 const MAX_BUFFER: usize = 128 << 10;
-/// What rustls holds of an answer for a client that does not read, in bytes: one record.
+/// The most of a response that rustls buffers for a client that does not read, in bytes: one
+/// record.
 const MAX_TLS_BUFFER: usize = 16 << 10;
 
-/// Serves a connection until its client closes it, it fails, or the service stops.
+/// Serves a connection until the client closes it, it fails, or the service stops.
 pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &CancellationToken) {
-    // Answers are written whole; waiting for more would only delay them.
+    // Responses are written whole, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
     let Some(tls) = worker.app.config.tls.clone() else {
         return serve_http(worker, socket, peer, stop).await;
     };
-    // In a box, because the task of every connection would be as large as one with TLS.
+    // Boxed, or every connection's task would be as large as one with TLS.
     Box::pin(serve_tls(worker, tls, socket, peer, stop)).await;
 }
 
@@ -67,11 +69,11 @@ where
 {
     let large_heads = Arc::clone(&worker.app.large_heads);
     let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
-    converse(stream, answer, large_heads, stop).await;
+    serve_stream(stream, answer, large_heads, stop).await;
 }
 
-/// HTTP with a client until either side ends it.
-async fn converse<S, F, A>(
+/// Serves HTTP on a stream until either side closes it.
+async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
     large_heads: Arc<Semaphore>,
@@ -86,11 +88,11 @@ async fn converse<S, F, A>(
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
-        let ends = phase.had_large_head();
+        let close = phase.had_large_head();
         let answer = answer(request);
         async move {
             answer.await.map(|mut response| {
-                if ends {
+                if close {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response.map(|body| AnswerBody { body, _answering: answering })
@@ -99,11 +101,11 @@ async fn converse<S, F, A>(
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
-        // Who has sent a whole request may close that side, and gets its answer.
+        // A client may close its sending side after a complete request and still gets the response.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
-    // How a connection ends is the client's affair; what happened to its requests is in the log.
+    // Connection errors are the client's affair; the outcome of its requests is in the log.
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
@@ -115,7 +117,7 @@ async fn converse<S, F, A>(
     }
 }
 
-/// A request that is being answered.
+/// Marks a request as in progress until dropped.
 struct Answering(Arc<Phase>);
 
 impl Drop for Answering {
@@ -124,7 +126,7 @@ impl Drop for Answering {
     }
 }
 
-/// A body that knows when its answer has ended: hyper drops it then.
+/// A body that marks the end of its response: hyper drops it then.
 struct AnswerBody {
     body: Body,
     _answering: Answering,
@@ -164,8 +166,8 @@ mod tests {
     use crate::http::budget::{Budget, Holder};
     use crate::http::response::{empty, json_bytes};
 
-    /// A connection whose answers take as long as `x-seconds` says, and are empty, whole, or come in
-    /// parts.
+    /// A connection whose responses take as long as `x-seconds` says, and are empty, whole, or
+    /// streamed.
     fn connect() -> DuplexStream {
         let (client, server) = duplex(1 << 16);
         let answer = async |request: Request| {
@@ -190,13 +192,13 @@ mod tests {
         };
         let large_heads = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
-            converse(server, answer, large_heads, &CancellationToken::new()).await;
+            serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
         });
         client
     }
 
-    /// Each kind of request and answer that leaves the connection open: how it is asked for, what is
-    /// sent a second later, and how the answer ends.
+    /// Each kind of request and response that keeps the connection open: the request, what is sent
+    /// a second later, and how the response ends.
     const EXCHANGES: [(&str, &str, &str, &str); 6] = [
         ("GET /empty", "\r\n", "", "\r\n\r\n"),
         ("GET /whole", "\r\n", "", "whole"),
@@ -231,10 +233,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_falls_silent_after_an_answer_is_closed_in_75_seconds() {
         for (line, now, later, end) in EXCHANGES {
-            // Less than the timer of the head, more than it, and more than the idle timer.
+            // Less than the head timeout, more than it, and more than the idle timeout.
             for answering in [0, 6, 200] {
                 let mut client = connect();
-                // The second wait is as long as the first.
+                // The idle timeout starts again after the second response.
                 for _ in 0..2 {
                     ask(&mut client, line, [now, later], answering).await;
                     read_answer(&mut client, end).await;

@@ -1,7 +1,7 @@
-//! A client's socket with the time limits that hyper does not have, and an end that loses no answer.
+//! A client's socket with the timeouts that hyper lacks, and a lingering close.
 //!
-//! The limits cost a request next to nothing: one timer lives as long as the connection and is only
-//! moved when it would be late.
+//! The timeouts cost a request almost nothing: one timer lives as long as the connection and is
+//! only reset when it would fire late.
 
 use std::io;
 use std::pin::Pin;
@@ -16,36 +16,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::PollSemaphore;
 
-/// How long a new connection may say nothing.
+/// The timeout of the first byte on a new connection.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a head may take after its first byte.
+/// The timeout of a head after its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may be idle between two requests.
+/// The keep-alive timeout between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a client may read nothing of an answer.
+/// How long a write may make no progress because the client does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long bytes that a client still sends are read and dropped after the last answer. Without it
-/// the system would reset the connection, and the client might never see that answer.
+/// How long input is still read and discarded after the last response. Otherwise the system would
+/// reset the connection, and the client might never see that response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What one read takes at most, in bytes. hyper makes its buffer twice as large whenever a read fills the
-/// 8 KiB that it begins with, and keeps it as long as the connection. A head that goes on after so many
-/// bytes needs one of the few places for large heads.
+/// The most bytes of one read. hyper doubles its initial buffer of 8 KiB whenever a read fills it,
+/// and keeps it for the life of the connection. A head beyond this size needs one of the few
+/// permits for large heads.
 const MAX_READ: usize = (8 << 10) - 1;
 
-/// Head and body of an answer of up to this many bytes together are copied, so that one `send` writes
-/// them: 3% more requests to `/health/live` than with `writev`.
+/// Head and body of a response up to this size together are copied, in bytes, so that one `send`
+/// writes them: 3% more requests to `/health/live` than with `writev`.
 const SMALL_ANSWER: usize = 2048;
 
-/// What the socket must know of the requests on it.
+/// What the socket needs to know about the requests on it.
 #[derive(Debug)]
 pub struct Phase {
     answering: AtomicBool,
     begun: AtomicU64,
-    /// hyper's buffer has grown.
+    /// Whether hyper's buffer has grown.
     large_head: AtomicBool,
     opened: Instant,
-    /// Milliseconds after `opened` at which the last answer ended.
+    /// When the last response ended, in milliseconds after `opened`.
     ended: AtomicU64,
 }
 
@@ -60,18 +60,18 @@ impl Phase {
         }
     }
 
-    /// The head of a request is whole.
+    /// The head of a request is complete.
     pub fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a head was so large that its buffer must not be kept for the next request.
+    /// Whether a head was so large that hyper's buffer must not be kept for another request.
     pub fn had_large_head(&self) -> bool {
         self.large_head.load(Ordering::Relaxed)
     }
 
-    /// Its answer is written, or given up.
+    /// The response is written, or abandoned.
     pub fn end(&self) {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.ended.store(elapsed, Ordering::Relaxed);
@@ -79,10 +79,10 @@ impl Phase {
     }
 }
 
-/// What is waited for between two requests.
-enum Waiting {
+/// What the socket expects while no request is in progress.
+enum Expecting {
     FirstByte,
-    /// The rest of a head, whose first bytes have just come.
+    /// The rest of a head whose first bytes have just arrived.
     NewHead,
     /// The rest of a head.
     Head,
@@ -93,16 +93,16 @@ pub struct Socket<S = TcpStream> {
     stream: Take<S>,
     phase: Arc<Phase>,
     large_heads: PollSemaphore,
-    /// The connection's place, which it keeps to its end.
-    large_head: Option<OwnedSemaphorePermit>,
-    /// How many requests had begun when the present wait did.
+    /// Kept to the end of the connection.
+    large_head_permit: Option<OwnedSemaphorePermit>,
+    /// The number of requests that had begun when the current wait started.
     begun: u64,
-    /// Bytes that were read since.
+    /// Bytes read since.
     read: usize,
-    waiting: Waiting,
+    expecting: Expecting,
     since: Instant,
     timer: Pin<Box<Sleep>>,
-    /// Runs while a client does not read.
+    /// Runs while a write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
@@ -113,10 +113,10 @@ impl<S: AsyncRead> Socket<S> {
             stream: stream.take(MAX_READ as u64),
             phase,
             large_heads: PollSemaphore::new(large_heads),
-            large_head: None,
+            large_head_permit: None,
             begun: 0,
             read: 0,
-            waiting: Waiting::FirstByte,
+            expecting: Expecting::FirstByte,
             since: Instant::now(),
             timer: Box::pin(sleep(FIRST_BYTE_TIMEOUT)),
             stalled: None,
@@ -124,29 +124,29 @@ impl<S: AsyncRead> Socket<S> {
         }
     }
 
-    /// Notices that a request was answered since the last look.
+    /// Starts a new wait if a request was handled since the last call.
     fn begin_wait(&mut self) {
         let begun = self.phase.begun.load(Ordering::Relaxed);
         if begun != self.begun {
             self.begun = begun;
             self.read = 0;
-            self.waiting = Waiting::NextRequest;
+            self.expecting = Expecting::NextRequest;
             let ended = Duration::from_millis(self.phase.ended.load(Ordering::Relaxed));
             self.since = self.phase.opened + ended;
         }
     }
 
-    /// Fails when the wait has taken too long, and otherwise wakes the task when it will have.
+    /// Fails if the wait has timed out, and otherwise schedules a wake-up for when it will.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // Most heads come whole, and then nobody needs to know when they began.
-        if matches!(self.waiting, Waiting::NewHead) {
-            self.waiting = Waiting::Head;
+        // Most heads arrive whole, and their start need not be timed.
+        if matches!(self.expecting, Expecting::NewHead) {
+            self.expecting = Expecting::Head;
             self.since = Instant::now();
         }
-        let limit = match self.waiting {
-            Waiting::FirstByte => FIRST_BYTE_TIMEOUT,
-            Waiting::NewHead | Waiting::Head => HEAD_TIMEOUT,
-            Waiting::NextRequest => IDLE_TIMEOUT,
+        let limit = match self.expecting {
+            Expecting::FirstByte => FIRST_BYTE_TIMEOUT,
+            Expecting::NewHead | Expecting::Head => HEAD_TIMEOUT,
+            Expecting::NextRequest => IDLE_TIMEOUT,
         };
         let deadline = self.since + limit;
         if deadline < self.timer.deadline() {
@@ -161,22 +161,22 @@ impl<S: AsyncRead> Socket<S> {
         Ok(())
     }
 
-    /// Whether a head may go on, however large it is; and if not, waits for its turn.
+    /// Whether the head may exceed [`MAX_READ`]; if not, waits for a permit.
     fn poll_large_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.begin_wait();
-        if self.read < MAX_READ || self.large_head.is_some() {
+        if self.read < MAX_READ || self.large_head_permit.is_some() {
             return Poll::Ready(Ok(()));
         }
-        let Poll::Ready(place) = self.large_heads.poll_acquire(cx) else {
+        let Poll::Ready(permit) = self.large_heads.poll_acquire(cx) else {
             self.poll_wait(cx)?;
             return Poll::Pending;
         };
-        self.large_head = place;
+        self.large_head_permit = permit;
         self.phase.large_head.store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 
-    /// Watches over a write: one that cannot go on for too long fails.
+    /// Times a write out that makes no progress.
     fn watch_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -206,7 +206,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = buffer.filled().len();
         socket.stream.set_limit(MAX_READ as u64);
         let read = Pin::new(&mut socket.stream).poll_read(cx, buffer);
-        // A body has limits of its own. hyper reads again when the answer has ended.
+        // Bodies have their own timeouts. hyper reads again when the response has ended.
         if answering {
             return read;
         }
@@ -215,8 +215,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
             Poll::Pending => socket.poll_wait(cx)?,
             Poll::Ready(_) if buffer.filled().len() > before => {
                 socket.read += buffer.filled().len() - before;
-                if !matches!(socket.waiting, Waiting::Head) {
-                    socket.waiting = Waiting::NewHead;
+                if !matches!(socket.expecting, Expecting::Head) {
+                    socket.expecting = Expecting::NewHead;
                 }
             }
             Poll::Ready(_) => {}
@@ -226,7 +226,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Writes a small answer in one piece; None if it is not small.
+    /// Writes a small response with one call; None if it is not small.
     fn write_small(
         &mut self,
         cx: &mut Context<'_>,
@@ -275,7 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         self.watch_write(cx, flushed)
     }
 
-    /// Tells the client that nothing more comes, and reads what it still sends until it closes too.
+    /// Closes our side, and drains what the client still sends until it closes too (a lingering
+    /// close).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = &mut *self;
         if socket.lingering.is_none() {
@@ -304,14 +305,14 @@ mod tests {
 
     use super::*;
 
-    fn places() -> Arc<Semaphore> {
+    fn permits() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(1))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_five_seconds_however_its_bytes_come() {
+    async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
         let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, Arc::new(Phase::new()), places());
+        let mut socket = Socket::new(server, Arc::new(Phase::new()), permits());
         let reading = tokio::spawn(async move {
             loop {
                 if let Err(error) = socket.read_exact(&mut [0]).await {
@@ -328,37 +329,37 @@ mod tests {
         assert!(started.elapsed() <= Duration::from_secs(7), "{:?}", started.elapsed());
     }
 
-    /// A socket whose client has sent so many bytes of a head.
+    /// A socket whose client has sent this many bytes of a head.
     async fn with_head(
         bytes: usize,
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
     ) -> (DuplexStream, Socket<DuplexStream>) {
         let (mut client, server) = duplex(64 << 10);
         client.write_all(&vec![b'x'; bytes]).await.unwrap();
-        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(places)))
+        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(permits)))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_read_fills_the_buffer_that_hyper_begins_with() {
-        let (_client, mut socket) = with_head(32 << 10, &places()).await;
+    async fn no_read_fills_the_initial_buffer_of_hyper() {
+        let (_client, mut socket) = with_head(32 << 10, &permits()).await;
         let mut buffer = vec![0; 32 << 10];
         assert_eq!(socket.read(&mut buffer).await.unwrap(), MAX_READ);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_head_waits_for_a_place_and_no_longer_than_any_head() {
-        let places = places();
+    async fn a_large_head_waits_for_a_permit_and_no_longer_than_any_head() {
+        let permits = permits();
         let mut buffer = vec![0; 20_000];
-        let (_one, mut first) = with_head(20_000, &places).await;
+        let (_one, mut first) = with_head(20_000, &permits).await;
         first.read_exact(&mut buffer).await.unwrap();
         assert!(first.phase.had_large_head());
-        let (_two, mut second) = with_head(20_000, &places).await;
+        let (_two, mut second) = with_head(20_000, &permits).await;
         let refused = second.read_exact(&mut buffer).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
         assert!(!second.phase.had_large_head());
         drop(second);
 
-        let (_three, mut third) = with_head(20_000, &places).await;
+        let (_three, mut third) = with_head(20_000, &permits).await;
         let reading = tokio::spawn(async move { third.read_exact(&mut buffer).await.map(drop) });
         tokio::task::yield_now().await;
         drop(first);

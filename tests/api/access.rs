@@ -1,4 +1,4 @@
-//! Who may do what: every route, with every method, by everybody.
+//! Authorization: every route with every method, for every kind of client.
 
 mod table;
 pub mod tokens;
@@ -14,16 +14,16 @@ use self::table::{Id, Row, TABLE, row_of};
 use self::tokens::bad_tokens;
 use crate::harness::{Answer, Client, TestServer, random};
 
-/// Each method of HTTP but CONNECT, which is for proxies, and one that nobody knows.
+/// Each HTTP method except CONNECT, which is for proxies, and one unknown method.
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 
-/// What an example request names: all of it belongs to the owner.
+/// The rows that requests name. All belong to the owner.
 struct Examples {
     email: String,
     refresh_token: String,
     patient: i64,
-    /// Assigned to nobody, so that it can be deleted.
+    /// Not assigned, so that it can be deleted.
     doctor: i64,
     mapping: i64,
 }
@@ -54,7 +54,7 @@ impl Examples {
         path.replace("{id}", &id.to_string())
     }
 
-    /// A body with which the owner succeeds.
+    /// A body that succeeds for the owner.
     fn body(&self, row: &Row, method: &str) -> Option<Bytes> {
         if !["POST", "PUT", "PATCH"].contains(&method) {
             return None;
@@ -109,7 +109,7 @@ impl Cell<'_> {
     }
 }
 
-/// What a method comes to before anybody's identity matters.
+/// The expected response if it does not depend on the client.
 fn without_identity(row: &Row, method: &str) -> Option<(u16, &'static str)> {
     match method {
         _ if !row.allow.split(", ").any(|allowed| allowed == method) => {
@@ -120,7 +120,7 @@ fn without_identity(row: &Row, method: &str) -> Option<(u16, &'static str)> {
     }
 }
 
-/// Every spelling of a row's path with every method.
+/// Every path of a row with every method.
 fn requests(row: &Row) -> impl Iterator<Item = (String, &'static str)> {
     let paths = row.paths();
     METHODS.into_iter().flat_map(move |method| paths.clone().into_iter().map(move |p| (p, method)))
@@ -170,7 +170,7 @@ async fn the_owner_and_another_user_get_what_the_table_says() {
         }
         for (path, method) in requests(row) {
             for who in ["another user", "the owner"] {
-                // What one cell deletes or ends, the next must find again.
+                // One cell may delete or end what the next one needs.
                 let owner = server.anyone().logged_in(&emails[0]).await;
                 let examples = Examples::of(&owner).await;
                 let other = server.anyone().logged_in(&emails[1]).await;

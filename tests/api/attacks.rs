@@ -1,5 +1,5 @@
-//! Attacks over bare sockets on the real program: each has one exact answer, none does harm, and none
-//! leaves a trace.
+//! Attacks over raw sockets on the real program: each has exactly one response, does no harm, and
+//! leaves no trace.
 
 mod bodies;
 mod flow;
@@ -16,11 +16,11 @@ use crate::harness::program::{Program, Workplace, database_url};
 use crate::harness::raw::{RawAnswer, converse};
 use crate::harness::{Client, JWT_SECRET, TestDb};
 
-/// Bytes for one connection, and the statuses of what comes back until it is closed.
+/// Bytes for one connection, and the statuses of the responses until it is closed.
 struct Attack {
     name: String,
     bytes: Vec<u8>,
-    /// None at all: it is closed without an answer.
+    /// The connection is closed without a response.
     statuses: Vec<u16>,
 }
 
@@ -30,7 +30,7 @@ impl Attack {
     }
 }
 
-/// What every head ends with that has nothing else to say.
+/// The end of every head without special headers.
 const END: &str = "host: x\r\nconnection: close\r\n\r\n";
 
 /// A request with a token and, if there are any, bytes of a JSON body.
@@ -43,7 +43,7 @@ fn request(method: &str, target: &str, token: &str, headers: &str, body: &[u8]) 
     [head.as_bytes(), body].concat()
 }
 
-/// Somebody who attacks, and somebody who has something to lose. Both have the same things.
+/// The attacker and the victim, with the same kinds of rows.
 struct Scene {
     attacker: Holdings,
     victim: Holdings,
@@ -73,7 +73,7 @@ impl Holdings {
         self.client.token()
     }
 
-    /// Everything that could be changed or taken away.
+    /// Everything that could be changed or deleted.
     async fn all(&self) -> Vec<Value> {
         let mut all = Vec::new();
         let doctor = format!("/api/doctors/{}", self.doctor);
@@ -111,7 +111,7 @@ async fn serve(workplace: &Workplace, database: &TestDb) -> Program {
     program
 }
 
-/// What is wrong with the answers, if anything.
+/// What is wrong with the responses, if anything.
 fn mistake(attack: &Attack, answers: &[RawAnswer]) -> Option<String> {
     let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     let expected = &attack.statuses;
@@ -121,7 +121,7 @@ fn mistake(attack: &Attack, answers: &[RawAnswer]) -> Option<String> {
     })
 }
 
-/// How much more memory the program may hold after all attacks, in KiB.
+/// How much the program's memory may grow during all attacks, in KiB.
 const MARGIN: u64 = 64 << 10;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `/api/auth`: who registers, who logs in, and what a token says.
+//! `/api/auth`: registering, logging in, and the claims of a token.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// The claims of a token, its signature checked.
+/// The claims of a token, after its signature is verified.
 fn claims(token: &str) -> Map<String, Value> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_aud = false;
@@ -213,7 +213,7 @@ async fn a_new_password_has_8_characters_to_71_bytes() {
         let email = format!("{}@example.com", random());
         anyone.post(REGISTER, &account(&email, &password)).await.expect(201);
         anyone.post(LOGIN, &credentials(&email, &password)).await.expect(200);
-        // Every character of it counts, the last one too.
+        // Every character counts, including the last.
         let mut shorter = password.clone();
         shorter.pop();
         let longer = format!("{password}x");
@@ -280,7 +280,7 @@ async fn an_account_needs_a_name_an_address_and_a_password() {
     }
     let refused = anyone.post(REGISTER, &json!({})).await.expect_error(422, "validation_failed");
     assert_eq!(refused.bad_fields(), ["name", "email", "password"]);
-    // Nothing of this took the address.
+    // None of these took the e-mail.
     let name = "😀".repeat(200);
     let body = json!({"name": name, "email": "ada@example.com", "password": PASSWORD});
     let session = anyone.post(REGISTER, &body).await.expect(201).json();
@@ -290,7 +290,7 @@ async fn an_account_needs_a_name_an_address_and_a_password() {
 #[tokio::test]
 async fn a_token_of_a_user_who_is_not_here_is_not_valid() {
     let (there, here) = (TestServer::start().await, TestServer::start().await);
-    // Both servers have one secret; only here somebody has made a doctor.
+    // Both servers share a secret, but only this database has a doctor.
     for _ in 0..3 {
         there.user().await;
     }

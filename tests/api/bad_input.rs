@@ -1,4 +1,4 @@
-//! Everything a client can get wrong, and what it is told.
+//! Invalid requests, and their error responses.
 
 mod aliases;
 mod bodies;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::harness::{Answer, Client, TestServer, random};
 
-/// What no answer may show: our SQL, our names for things, our source.
+/// What no response may reveal: SQL, internal names, source locations.
 const INTERNALS: [&str; 12] = [
     "SELECT",
     "INSERT",
@@ -31,7 +31,7 @@ const INTERNALS: [&str; 12] = [
     "panicked",
 ];
 
-/// The answer, if it is this error and says nothing of our insides.
+/// The response, which must be this error and reveal nothing internal.
 #[track_caller]
 fn refused(case: &str, answer: Answer, status: u16, code: &str) -> Answer {
     assert_eq!((answer.status.as_u16(), case), (status, case), "{answer:?}");
@@ -43,7 +43,7 @@ fn refused(case: &str, answer: Answer, status: u16, code: &str) -> Answer {
     answer
 }
 
-/// The answer, if it refuses these fields (or parameters) and no others, in whatever order.
+/// The response, which must refuse exactly these fields or parameters, in any order.
 #[track_caller]
 fn refused_for(case: &str, answer: Answer, status: u16, code: &str, fields: &[&str]) -> Answer {
     let answer = refused(case, answer, status, code);
@@ -78,7 +78,7 @@ impl Setting {
         Self { server, user, patient, doctor }
     }
 
-    /// Every method and path that reads a body, with one that works.
+    /// Every method and path that reads a body, with a valid one.
     fn readers(&self) -> Vec<(Method, String, String)> {
         let Self { patient, doctor, .. } = self;
         let account = format!("{}@example.com", random());

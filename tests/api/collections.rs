@@ -1,4 +1,5 @@
-//! What collections written for other implementations send: other paths and other names for the same.
+//! Requests of collections that were written for other implementations: other paths and other
+//! names.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use crate::harness::{Answer, Client, TestServer, random};
 
 const CONFIRMATIONS: [&str; 3] = ["password_confirm", "confirm_password", "password2"];
 
-/// Registers a new address with these fields besides.
+/// Registers a new e-mail with these additional fields.
 async fn register(server: &TestServer, more: Value) -> Answer {
     let email = format!("{}@example.com", random());
     let mut body = json!({"name": "Ada", "email": email, "password": "correct horse"});
@@ -27,11 +28,11 @@ async fn the_password_may_be_sent_twice_and_must_be_the_same() {
             assert_eq!(refused.bad_fields(), [name], "{other}");
             assert_eq!(refused.json()["errors"][0]["message"], "must equal password");
         }
-        // What it is to equal is wrong itself.
+        // The field that it must equal is invalid itself.
         let refused = register(&server, json!({name: "x", "password": "short"})).await;
         assert_eq!(refused.expect(422).bad_fields(), ["password"]);
     }
-    // Its place in the body does not matter, nor how it is written.
+    // Neither its position in the body nor its escaping matters.
     let body = r#"{"password2":"correct\u0020horse","name":"N","email":"ada@example.com",
         "password":"correct horse"}"#;
     let anyone = server.anyone();

@@ -1,4 +1,4 @@
-//! Crashes around the embedded database: whatever dies, what was acknowledged is still there.
+//! Crashes with the embedded database: whatever dies, acknowledged writes survive.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -12,26 +12,26 @@ use serde_json::{Value, json};
 use crate::harness::program::{Program, Workplace, processes_in};
 use crate::harness::{Client, until, wait_until};
 
-/// The server's first process, as PostgreSQL has noted it.
+/// The postmaster, from PostgreSQL's pid file.
 fn postmaster(data: &Path) -> Pid {
     let notes = fs::read_to_string(data.join("cluster/postmaster.pid")).unwrap();
     Pid::from_raw(notes.lines().next().unwrap().parse().unwrap()).unwrap()
 }
 
-/// Ends all of PostgreSQL as a power failure would.
+/// Kills all of PostgreSQL's processes, as a power failure would.
 fn kill_postgres(data: &Path) {
     let cluster = data.join("cluster");
     wait_until("PostgreSQL is dead", || {
         let processes = processes_in(&cluster);
         for process in &processes {
-            // It may have ended by itself since.
+            // It may have ended by itself.
             let _ = kill_process(*process, Signal::KILL);
         }
         processes.is_empty().then_some(())
     });
 }
 
-/// A user who has made a patient, and that patient as it was acknowledged.
+/// A user with a patient, and the patient as it was acknowledged.
 async fn begin(program: &Program) -> (Client, Vec<Value>) {
     let ada = program.client().registered("ada@example.com").await;
     let mut acknowledged = Vec::new();
@@ -39,13 +39,13 @@ async fn begin(program: &Program) -> (Client, Vec<Value>) {
     (ada, acknowledged)
 }
 
-/// Makes one patient more.
+/// Creates another patient.
 async fn write(client: &Client, acknowledged: &mut Vec<Value>) {
     let patient = json!({"name": format!("Patient {}", acknowledged.len())});
     acknowledged.push(client.post("/api/patients", &patient).await.expect(201).json());
 }
 
-/// Everything that was acknowledged is there, for the token of before.
+/// Everything acknowledged is readable with the token from before.
 async fn check(program: &Program, ada: &Client, acknowledged: &[Value]) {
     let ada = program.client().with_token(ada.token());
     let list = ada.get("/api/patients").await.expect(200).json();
@@ -124,7 +124,7 @@ async fn a_database_that_dies_alone_is_started_again_by_the_service() {
     assert_eq!(processes_in(&workplace.data().join("cluster")), []);
 }
 
-/// Whether another server has said that it is ready.
+/// Whether another postmaster reports that it is ready.
 fn postmaster_is_new(data: &Path, dead: Pid) -> bool {
     let notes = fs::read_to_string(data.join("cluster/postmaster.pid")).unwrap_or_default();
     let pid = notes.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
@@ -168,7 +168,7 @@ async fn a_stop_in_the_middle_of_the_first_start_leaves_nothing_that_runs() {
     program.stop();
 }
 
-/// Waits until `initdb` is at work.
+/// Waits until `initdb` runs.
 fn being_made(workplace: &Workplace) {
     wait_until("the cluster is being made", || {
         let folders = fs::read_dir(workplace.data()).into_iter().flatten().flatten();
@@ -186,8 +186,8 @@ async fn stale_notes_with_the_id_of_a_living_process_do_not_stop_a_start() {
     let (ada, acknowledged) = begin(&program).await;
     program.kill();
     kill_postgres(&workplace.data());
-    // After a restart of the machine any process may have the id that is noted. PostgreSQL only
-    // minds those of its own user.
+    // After a reboot, any process may have the recorded id. PostgreSQL only considers those of its
+    // own user.
     let mut other = Command::new("sleep");
     other.arg("600").current_dir(workplace.path());
     if let Some(user) = Programs::find(None, None).unwrap().user() {

@@ -1,5 +1,5 @@
-//! `/api/doctors`: seen by everybody, changed by few. What patients and doctors share is in
-//! `resources`.
+//! `/api/doctors`: visible to all users, changed by the creator or an admin. What patients and
+//! doctors share is in `resources`.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ fn doctor() -> Value {
     })
 }
 
-/// A doctor of this user: where it is, and the answer that made it.
+/// A new doctor of this user: its path, and the response.
 async fn create(client: &Client) -> (String, Answer) {
     let created = client.post("/api/doctors", &doctor()).await.expect(201);
     (format!("/api/doctors/{}", created.id()), created)
 }
 
-/// Assigns a doctor to a new patient of this user and tells the mapping.
+/// Assigns a doctor to a new patient of this user, and returns the mapping.
 async fn assign(client: &Client, doctor_id: i64) -> Value {
     let patient = client.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
     let body = json!({"patient_id": patient, "doctor_id": doctor_id});
@@ -54,7 +54,7 @@ async fn another_users_doctor_cannot_be_changed() {
     let (ada, eve) = (server.user().await, server.user().await);
     let (target, created) = create(&ada).await;
     assign(&eve, created.id()).await;
-    // The right comes before the version, and before what only a deletion would find.
+    // Permission is checked before the version, and before what only a deletion would find.
     for eve in [eve.clone(), eve.with("if-match", "\"1\""), eve.with("if-match", "\"9\"")] {
         for method in [Method::PUT, Method::PATCH] {
             for body in [json!({"name": "Eve"}), doctor(), json!({})] {
@@ -64,7 +64,7 @@ async fn another_users_doctor_cannot_be_changed() {
             }
         }
         eve.delete(&target).await.expect_error(403, "forbidden");
-        // What is wrong with the request itself comes first.
+        // Errors of the request itself come first.
         eve.patch(&target, &json!({"age": 1})).await.expect_error(422, "validation_failed");
     }
     assert_eq!(ada.get(&target).await.expect(200).body, created.body);
@@ -113,7 +113,7 @@ async fn a_doctor_who_is_assigned_cannot_be_deleted() {
     let (target, created) = create(&ada).await;
     let id = created.id();
     let mappings = [assign(&ada, id).await, assign(&eve, id).await];
-    // Also where the only patient left is somebody else's.
+    // Also if the only remaining patient is another user's.
     for (client, mapping) in [&ada, &eve].into_iter().zip(mappings) {
         for deleting in [&ada, &admin, &ada.with("if-match", "\"1\"")] {
             deleting.delete(&target).await.expect_error(409, "doctor_assigned");

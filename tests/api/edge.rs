@@ -1,4 +1,4 @@
-//! The HTTP edge: how long a client may take, how many may be there, and which pages may read.
+//! The HTTP edge: timeouts, limits on connections, and CORS.
 
 mod cors;
 mod half_closed;
@@ -19,7 +19,7 @@ use crate::harness::{TestDb, TestServer, until};
 const HEAD: &str = "GET /health/live HTTP/1.1\r\nhost: x\r\nx-padding: a long way to go\r\n\r\n";
 const ALIVE: &str = "HTTP/1.1 200 ";
 
-/// Time limits are kept to the second on an idle machine, and at all on a busy one.
+/// The tolerance of timeouts: about a second on an idle machine, more on a busy one.
 #[track_caller]
 fn took(what: &str, since: Instant, seconds: u64) {
     // A server's clock starts after its client's, but ticks in milliseconds.
@@ -28,7 +28,7 @@ fn took(what: &str, since: Instant, seconds: u64) {
     assert!(taken < least + Duration::from_secs(15), "{what}: only after {taken:?}");
 }
 
-/// Writes piece by piece with pauses, as long as anybody takes it, and reads up to the end.
+/// Writes in pieces with pauses until the server stops reading, and reads to the end.
 async fn trickle(address: SocketAddr, pieces: Vec<String>, pause: Duration) -> String {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let writing = tokio::spawn(async move {
@@ -38,7 +38,7 @@ async fn trickle(address: SocketAddr, pieces: Vec<String>, pause: Duration) -> S
             }
             sleep(pause).await;
         }
-        // What is left open is not what ends the connection.
+        // An open sending side does not end the connection.
         sleep(Duration::from_secs(120)).await;
     });
     let mut answer = Vec::new();
@@ -73,7 +73,7 @@ async fn slow_second_head(address: SocketAddr) {
 }
 
 async fn late_head(address: SocketAddr) {
-    // Nothing for a while, then a head in parts: each within its time, together beyond either.
+    // Silence, then a head in parts: each within its timeout, together beyond either.
     let mut socket = TcpStream::connect(address).await.unwrap();
     sleep(Duration::from_secs(3)).await;
     let (first, second) = HEAD.split_at(20);
@@ -83,7 +83,7 @@ async fn late_head(address: SocketAddr) {
     assert!(read_head(&mut socket).await.starts_with(ALIVE));
 }
 
-/// A body of which a part is sent each second.
+/// A body that is sent in parts, one a second.
 fn body_in_parts(token: &str, seconds: usize) -> Vec<String> {
     let name = "x".repeat(2 * seconds);
     let whole = request("POST", "/api/patients", token, &json!({"name": name}).to_string());
@@ -158,11 +158,11 @@ async fn a_client_may_take_its_time_but_not_the_services() {
         leisurely_body(address, token),
         idle(address),
     );
-    // Only the body that was merely leisurely has come.
+    // Only the slow body within the limits was accepted.
     assert_eq!(user.get("/api/patients").await.json().as_array().unwrap().len(), 1);
 }
 
-/// A server for one connection, and a client whose list is much more than sockets hold.
+/// A server with one permitted connection, and a client whose list exceeds the socket buffers.
 async fn server_with_a_long_list() -> (TestServer, String) {
     let database = Arc::new(TestDb::new().await);
     let server = TestServer::start_with(database, &[("MAX_CONNECTIONS", "1")]).await;
@@ -174,7 +174,7 @@ async fn server_with_a_long_list() -> (TestServer, String) {
     (server, request("GET", "/api/patients", user.token(), ""))
 }
 
-/// Asks for the list, as soon as no connection of before is left, and reads the head of the answer.
+/// Requests the list once no earlier connection is left, and reads the head of the response.
 async fn begin(server: &TestServer, list: &str) -> (Instant, TcpStream) {
     until("the list begins", async || {
         let since = Instant::now();
@@ -184,7 +184,7 @@ async fn begin(server: &TestServer, list: &str) -> (Instant, TcpStream) {
     .await
 }
 
-/// Whether a connection more is served.
+/// Whether another connection is served.
 async fn is_served(server: &TestServer) -> bool {
     let request = HEAD.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
     let answers = converse(server.address(), request.as_bytes()).await;
@@ -195,7 +195,7 @@ async fn is_served(server: &TestServer) -> bool {
     }
 }
 
-/// Waits until no connection of before is left.
+/// Waits until no earlier connection is left.
 async fn free(server: &TestServer) {
     until("a connection is served", async || is_served(server).await.then_some(())).await;
 }
@@ -206,7 +206,7 @@ async fn unread_answer() {
     assert!(!is_served(&server).await, "the only connection is in use");
     free(&server).await;
     took("an answer that nobody reads", since, 30);
-    // What the sockets held still comes, but not the end that would make it look whole.
+    // The buffered part still arrives, but not the last chunk that would make it look complete.
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest).await;
     assert!(!rest.ends_with(b"]\r\n0\r\n\r\n"));
@@ -263,11 +263,11 @@ async fn a_connection_too_many_is_refused_and_the_others_go_on() {
         assert_eq!((&problem["code"], &problem["status"]), (&json!("overloaded"), &json!(503)));
         assert_eq!(answer.header("x-request-id"), problem["request_id"].as_str());
     }
-    // A proper client takes an answer that comes before its request for an error.
+    // Many clients take a response that precedes their request for an error.
     for _ in 0..50 {
         server.anyone().get("/health/live").await.expect_error(503, "overloaded");
     }
-    // One that says nothing is told as well.
+    // A client that sends nothing gets it as well.
     let mut silent = TcpStream::connect(server.address()).await.unwrap();
     assert!(read_to_end(&mut silent).await.starts_with("HTTP/1.1 503 "));
 

@@ -1,4 +1,4 @@
-//! The database that the program runs itself: its folder, its server, and commands beside it.
+//! The embedded database: its folder, its server, and commands beside it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,12 +14,12 @@ use crate::harness::{Client, until};
 
 /// A connection to the server of a data folder.
 async fn connect(data: &Path, role: &str) -> tokio_postgres::Client {
-    embedded::address(&data.join("run"), role, "healthcare").connect().await.unwrap()
+    embedded::socket_options(&data.join("run"), role, "healthcare").connect().await.unwrap()
 }
 
-/// What PostgreSQL says of a cluster that does not run.
+/// What pg_controldata prints for a stopped cluster.
 fn cluster_state(cluster: &Path) -> String {
-    // Some systems link the server's programs into `PATH`, but not this one beside them.
+    // Some systems link the server's programs into `PATH`, but not this one.
     let programs = Programs::find(None, None).unwrap();
     let initdb = fs::canonicalize(programs.command("initdb").get_program()).unwrap();
     let output = Command::new(initdb.with_file_name("pg_controldata")).arg(cluster).output();
@@ -42,7 +42,7 @@ async fn first_patient(client: &Client) -> String {
 async fn an_empty_folder_becomes_a_database_that_outlives_a_restart() {
     let workplace = Workplace::new();
     let data = workplace.data();
-    // Nothing is set: the data lies in `data` below the working folder.
+    // Without settings, the data is in `data` below the working folder.
     let program = workplace.serve(&[]);
     let ada = program.client().registered("ada@example.com").await;
     ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
@@ -181,7 +181,7 @@ fn a_folder_without_server_programs_is_named() {
 #[test]
 fn a_closed_folder_above_the_data_is_named() {
     if !rustix::process::geteuid().is_root() {
-        // Only root runs PostgreSQL as another user, whom a folder can keep out.
+        // Only as root does PostgreSQL run as another user, who may lack access to a folder.
         return;
     }
     let workplace = Workplace::new();
@@ -236,7 +236,7 @@ async fn the_servers_log_holds_no_values_of_rows_or_statements() {
     ] {
         client.batch_execute(failing).await.unwrap_err();
     }
-    // PostgreSQL tells in its log what a process that has crashed was running.
+    // PostgreSQL logs the statement of a crashed process.
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     let superuser = connect(&workplace.data(), "postgres").await;
     let sleeping = tokio::spawn(async move {
@@ -250,7 +250,7 @@ async fn the_servers_log_holds_no_values_of_rows_or_statements() {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     sleeping.await.unwrap();
-    // PostgreSQL starts its other processes anew.
+    // PostgreSQL restarts its other processes.
     let anyone = program.client();
     until("the database answers again", async || {
         (anyone.get("/health/ready").await.status == 200).then_some(())

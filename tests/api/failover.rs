@@ -1,4 +1,4 @@
-//! A database that moves: to a standby, back to a primary, behind a proxy, and away without a word.
+//! Failover: to a standby, back to a primary, behind a proxy, and into silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio_postgres::{Config, NoTls};
 
 use crate::harness::{Client, Cluster, Lock, Proxy, TestDb, TestServer, until};
 
-/// One worker, so that each connection of the pool and the shared connection is there once.
+/// One worker, so that there is one pool and one shared connection.
 const SMALL: [(&str, &str); 2] = [("WORKERS", "1"), ("POOL_SIZE", "4")];
 
 /// A cluster whose database `postgres` has the schema.
@@ -28,7 +28,7 @@ async fn connect(cluster: &Cluster) -> tokio_postgres::Client {
     client
 }
 
-/// A server whose way to its database is the proxy, and not the database that the tests share.
+/// A server that connects through the proxy to a database of its own.
 async fn server_behind(proxy: &Proxy, variables: &[(&str, &str)]) -> TestServer {
     server_at(proxy.config("postgres", "postgres"), variables).await
 }
@@ -39,7 +39,7 @@ async fn server_at(config: Config, variables: &[(&str, &str)]) -> TestServer {
     TestServer::start_at(config, unused, &variables).await
 }
 
-/// Waits until a standby shows all that its primary has.
+/// Waits until a standby has replayed all of its primary's log.
 async fn caught_up(primary: &Cluster, standby: &Cluster) {
     has_all(standby, "pg_last_wal_replay_lsn()", primary).await;
 }
@@ -77,7 +77,7 @@ async fn watcher(cluster: &Cluster) -> i32 {
     .await
 }
 
-/// Waits until the server was asked what has ended, at least twice from now on.
+/// Waits until ended sessions were polled at least twice from now on.
 async fn asked_again(cluster: &Cluster) {
     let client = connect(cluster).await;
     let sql = "SELECT min(state_change) FROM pg_stat_activity
@@ -113,7 +113,7 @@ async fn a_standby_is_read_and_not_ready_until_it_is_promoted() {
     })
     .await;
     server.anyone().get("/health/live").await.expect(200);
-    // A connection that the move has cut costs one answer at most.
+    // Each connection that the failover cut costs at most one response.
     until("patients are read", async || (ada.get(&target).await.status == 200).then_some(())).await;
     until("changes are refused", async || {
         let answer = ada.patch(&target, &json!({"age": 1})).await;
@@ -148,8 +148,8 @@ async fn an_instance_that_was_at_an_old_primary_learns_all_that_has_ended_at_the
     caught_up(&old, &new).await;
     promote(&new).await;
 
-    // Some sessions end at the new primary while the instance still asks the old one. Long ago, as it
-    // seems to the new one, whose clock may be another too.
+    // Some sessions end on the new primary while the instance still polls the old one; long ago by
+    // the new server's clock, which may differ.
     let moved = server_behind(&to_new, &[]).await;
     for client in &clients[..4] {
         log_out(&moved, client).await;
@@ -162,7 +162,7 @@ async fn an_instance_that_was_at_an_old_primary_learns_all_that_has_ended_at_the
         client.get("/api/auth/me").await.expect(200);
     }
 
-    // Nobody else asks there from now on.
+    // Nothing else connects there from now on.
     drop(moved);
     to_old.lead_to(Some(&new.socket()));
     asked_again(&new).await;
@@ -189,7 +189,7 @@ async fn a_promotion_under_an_open_connection_makes_an_instance_ask_for_all_sess
     asked_again(&standby).await;
     let watcher = watcher(&standby).await;
 
-    // The standby applies the end of the session long after it happened, and last of all.
+    // The standby replays the end of the session long after it happened, and last.
     connect(&standby).await.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
     let sql = "UPDATE sessions SET ended_at = now() - interval '71 s'";
     connect(&primary).await.batch_execute(sql).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_server_that_became_read_only_is_not_flooded_with_connections() {
     let sql = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     superuser.batch_execute(&sql).await.unwrap();
     proxy.lead_to(Some(&crate::harness::cluster().socket()));
-    // What was cut is replaced.
+    // The cut connections are replaced.
     until("changes are refused", async || {
         let answer = ada.patch(&target, &json!({"age": 1})).await;
         (answer.json()["code"] == "read_only").then_some(())
@@ -239,7 +239,7 @@ async fn a_server_that_became_read_only_is_not_flooded_with_connections() {
         }
     };
     join_all((0..4).map(|_| write())).await;
-    // Each second all may be replaced: four of the pool, and the shared connection.
+    // All may be replaced once a second: four of the pool, and the shared connection.
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 2;
     let made = proxy.accepted() - before;
     assert!(made <= 5 * seconds, "{made} connections in {seconds} s");
@@ -267,7 +267,7 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
         users.push((user, id, format!("/api/patients/{id}")));
     }
     let change = json!({"age": 1});
-    // They change their patients at once, so that the pool has several connections.
+    // Concurrent changes, so that the pool opens several connections.
     let ids: Vec<i64> = users.iter().map(|(_, id, _)| *id).collect();
     let lock = Lock::patients(database.connect().await, &ids).await;
     let changes = join_all(users.iter().map(|(user, _, target)| user.patch(target, &change)));
@@ -293,16 +293,16 @@ async fn a_read_that_timed_out_on_the_shared_connection_is_cancelled() {
     let cluster = primary().await;
     let proxy = Proxy::to(cluster.socket());
     let mut config = proxy.config("postgres", "postgres");
-    // What is tested is a statement that takes long, not one that waits for a lock.
+    // The test needs a slow statement, not one that waits for a lock.
     config.options("-clock_timeout=60s");
     let server = server_at(config, &[]).await;
     let ada = server.user().await;
     let id = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
-    // The shared connection is there.
+    // Opens the shared connection.
     ada.get("/api/patients").await.expect(200);
     let lock = Lock::table(connect(&cluster).await).await;
-    // One behind the other: PostgreSQL gives the first up, and is at the second when nobody waits for it
-    // and those behind it any more.
+    // Pipelined: PostgreSQL cancels the first, and runs the second when nobody waits for it and
+    // those behind it any more.
     let targets = ["/api/patients".to_owned(), format!("/api/patients/{id}")];
     let more = ["/api/patients?limit=7", "/api/patients?limit=8"].map(str::to_owned);
     let reading = targets.iter().chain(&more).map(|target| ada.get(target));

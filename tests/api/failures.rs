@@ -1,5 +1,5 @@
-//! What happens when a part does not do its part: clients that leave or fall silent, a database that
-//! is slow, busy, changed, gone or mute, a service that is told to stop.
+//! Partial failures: clients that disconnect or fall silent, a database that is slow, busy,
+//! changed, gone or silent, a service that is told to stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_postgres::config::Host;
 use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Answer, Client, Lock, TestDb, TestServer, until};
 
-/// A server with one worker and this many connections, on which tests hold locks.
+/// A server with one worker and this pool size, on which tests hold locks.
 async fn small_server(pool_size: usize) -> TestServer {
     let database = Arc::new(TestDb::new().await);
     let pool_size = pool_size.to_string();
@@ -29,7 +29,7 @@ async fn patient(client: &Client, name: &str) -> i64 {
     client.post("/api/patients", &json!({"name": name})).await.expect(201).id()
 }
 
-/// Closes sockets, and comes back when the only worker of the server could have noticed.
+/// Closes sockets, and returns when the only worker must have noticed.
 async fn leave(server: &TestServer, sockets: Vec<TcpStream>) {
     drop(sockets);
     for _ in 0..3 {
@@ -37,7 +37,7 @@ async fn leave(server: &TestServer, sockets: Vec<TcpStream>) {
     }
 }
 
-/// Whether an answer is what a client may get while the database is in trouble.
+/// Whether a response is allowed while the database is in trouble.
 #[track_caller]
 fn is_unavailable(answer: &Answer) -> bool {
     let code = answer.json()["code"].clone();
@@ -85,7 +85,7 @@ async fn reads_whose_clients_left_give_their_connections_back() {
     leave(&server, sockets).await;
     lock.release().await;
 
-    // Nothing of the forty stays in front of these, neither in the pool nor on the shared connection.
+    // None of the forty still blocks these, neither in the pool nor on the shared connection.
     for target in ["/api/patients?search=Grace", "/api/patients"] {
         for _ in 0..20 {
             assert_eq!(ada.get(target).await.expect(200).json()[0]["name"], "Grace");
@@ -112,7 +112,7 @@ async fn connections_that_the_database_ends_are_replaced() {
     let target = format!("/api/patients/{id}");
     let superuser = server.database().connect_as_superuser().await;
     for _ in 0..3 {
-        // Many at once, so that every worker has several connections.
+        // Concurrently, so that every worker opens several connections.
         let gets: Vec<_> = (0..32)
             .map(|_| {
                 let (ada, target) = (ada.clone(), target.clone());
@@ -164,7 +164,7 @@ async fn a_patient_that_cannot_be_made_yet_holds_up_nobody_elses() {
     let (make_ada, make_eve) = (ada.clone(), eve.clone());
     let waits = tokio::spawn(async move { patient(&make_ada, "Grace").await });
     lock.awaited_by(1).await;
-    // Alone, and with others who wait too.
+    // Alone, and with other requests queued.
     patient(&eve, "Grace").await;
     join_all((0..20).map(|_| patient(&make_eve, "Grace"))).await;
     assert!(!waits.is_finished());
@@ -174,7 +174,7 @@ async fn a_patient_that_cannot_be_made_yet_holds_up_nobody_elses() {
 
 #[tokio::test]
 async fn changes_that_find_no_connection_are_refused_at_last_and_everything_else_goes_on() {
-    // The smallest pool there is.
+    // The smallest possible pool.
     let server = small_server(1).await;
     let (ada, eve) = (server.user().await, server.user().await);
     let id = patient(&ada, "Grace").await;
@@ -190,7 +190,7 @@ async fn changes_that_find_no_connection_are_refused_at_last_and_everything_else
     server.user().await.get("/api/auth/me").await.expect(200);
     server.anyone().get("/health/ready").await.expect(200);
     lock.release().await;
-    // On a busy machine the statement may have been given up already.
+    // On a busy machine the statement may have timed out already.
     is_unavailable(&change.await.unwrap());
     ada.get("/api/doctors").await.expect(200);
 }
@@ -199,7 +199,7 @@ async fn changes_that_find_no_connection_are_refused_at_last_and_everything_else
 async fn a_schema_that_changes_under_running_statements_costs_each_connection_one_answer_at_most() {
     for change in [
         "ALTER TABLE patients ADD COLUMN extra text",
-        // The columns of the answer change, so that every prepared statement is out of date.
+        // The result columns change, so that every prepared statement is outdated.
         "ALTER TABLE patients ALTER COLUMN notes TYPE varchar(5000)",
     ] {
         let server = TestServer::start().await;
@@ -335,7 +335,7 @@ async fn a_statement_that_we_have_used_wrongly_is_our_mistake_and_not_the_databa
             }
             other => panic!("{mistake}: {other:?}"),
         }
-        // The only connection is as good as before.
+        // The only connection is still good.
         assert_eq!(pool.query(Sql::DoctorsGet, &[&1_i64]).await.unwrap().len(), 1);
     }
 }

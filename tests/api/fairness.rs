@@ -1,4 +1,4 @@
-//! No user can slow another, and nothing that users do makes an instance look unhealthy.
+//! No user can slow another, and no load by users makes an instance look unhealthy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn server() -> TestServer {
     server_at(database.config(), database).await
 }
 
-/// One on which the test holds locks for longer than anybody should.
+/// A server on which the test holds locks for longer than production code should.
 async fn server_for_locks() -> TestServer {
     let database = Arc::new(TestDb::new().await);
     server_at(database.config_for_locks(), database).await
@@ -26,7 +26,7 @@ async fn server_at(config: Config, database: Arc<TestDb>) -> TestServer {
     TestServer::start_at(config, database, &[("WORKERS", "1"), ("POOL_SIZE", "16")]).await
 }
 
-/// Waits until this many statements wait for locks, and tells how many do.
+/// Waits until this many statements are blocked by locks, and returns how many are.
 async fn waiting(observer: &Database, count: usize) -> usize {
     let sql = "SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -41,7 +41,7 @@ async fn patient(client: &Client, name: &str) -> i64 {
     client.post("/api/patients", &json!({"name": name})).await.expect(201).id()
 }
 
-/// So many requests of a client for the same at once.
+/// Concurrent identical requests of a client.
 fn many<F>(count: usize, client: &Client, request: impl Fn(Client) -> F) -> Vec<JoinHandle<Answer>>
 where
     F: Future<Output = Answer> + Send + 'static,
@@ -49,7 +49,7 @@ where
     (0..count).map(|_| tokio::spawn(request(client.clone()))).collect()
 }
 
-/// 40 changes of the same patient.
+/// 40 concurrent changes of the same patient.
 fn changes(client: &Client, id: i64) -> Vec<JoinHandle<Answer>> {
     many(40, client, move |client| async move {
         client.patch(&format!("/api/patients/{id}"), &json!({"age": 1})).await
@@ -71,7 +71,7 @@ async fn an_instance_is_ready_however_many_changes_wait_for_a_row() {
     waiting(&observer, 4).await;
     for _ in 0..3 {
         server.anyone().get("/health/ready").await.expect(200);
-        // Longer than an answer is remembered.
+        // Longer than a readiness answer is valid.
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
     lock.release().await;
@@ -100,7 +100,7 @@ async fn changes_of_one_locked_row_hold_up_nobody_else() {
         let mapping = json!({"patient_id": patient(&eve, "Mary").await, "doctor_id": doctor});
         eve.post("/api/mappings", &mapping).await.expect(201);
     }
-    // New patients do not even wait for what else their user does.
+    // New patients are not even queued behind the user's other requests.
     patient(&ada, "Edith").await;
     server.user().await;
     lock.release().await;
@@ -113,7 +113,7 @@ async fn what_waits_for_a_row_is_over_soon_and_has_changed_nothing() {
     let ada = server.user().await;
     let id = patient(&ada, "Grace").await;
     let lock = Lock::patients(server.database().connect().await, &[id]).await;
-    // Each either waits for the lock in vain, or for a place.
+    // Each times out either on the lock or waiting for a permit.
     for change in ended(changes(&ada, id)).await {
         let answer = change.expect(503);
         let code = answer.json()["code"].clone();
@@ -164,7 +164,7 @@ async fn refreshes_of_one_session_hold_up_nobody_else() {
     ended(refreshes).await;
 }
 
-/// Stands before PostgreSQL's own, and lets a search for "slow" wait for a lock of the test.
+/// Shadows PostgreSQL's own function, and makes a search for "slow" wait for a lock of the test.
 const SLOW_SEARCH: &str = "
     CREATE FUNCTION public.strpos(text, text) RETURNS integer LANGUAGE plpgsql AS $$
     BEGIN

@@ -1,5 +1,5 @@
-//! What every test stands on: a private PostgreSQL, a fresh database, the real server on a free port,
-//! and clients that check what every answer must hold.
+//! The test harness: a private PostgreSQL, a fresh database, the real server on a free port, and
+//! clients that check the invariants of every response.
 
 mod client;
 mod cluster;

@@ -1,5 +1,5 @@
-//! What tokens rest on: the ids of users and sessions, what an older version has left of them, and how long
-//! a token lasts.
+//! The identities in tokens: random ids of users and sessions, rows of an older version, and
+//! expiry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tokio_postgres::Client as Database;
 
 use crate::harness::{JWT_SECRET, TestDb, TestServer, random};
 
-/// Up to where JavaScript reads whole numbers exactly.
+/// The largest integer that JavaScript represents exactly.
 const EXACT: i64 = 1 << 53;
 
-/// How the version before random ids registers a user.
+/// Registration in the version before random ids.
 const OLD_REGISTER: &str = "
     WITH created AS (
         INSERT INTO users (name, email, password_hash)
@@ -35,7 +35,7 @@ const OLD_REGISTER: &str = "
     )
     SELECT created.id, session.id AS session_id FROM created, session";
 
-/// How it asks for a session.
+/// Its lookup of a session.
 const OLD_IS_LIVE: &str =
     "SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
 
@@ -57,7 +57,7 @@ fn claims(token: &str) -> Value {
     jsonwebtoken::decode(token, &DecodingKey::from_secret(JWT_SECRET), &validation).unwrap().claims
 }
 
-/// A session as an older program begins it, and its id.
+/// A session of an older program, and its id.
 async fn old_session(database: &Database, user: i64) -> i64 {
     let sql = "INSERT INTO sessions (user_id, expires_at, idle_until)
                VALUES ($1, now() + interval '30 days', now() + interval '7 days')
@@ -76,7 +76,7 @@ async fn ids_of_new_users_are_random_and_exact_in_javascript() {
     let rows = database.query(sql, &[]).await.unwrap();
     let mut ids: Vec<i64> = rows.iter().map(|row| row.get(0)).chain([registered]).collect();
     assert!(ids.iter().all(|id| (1..EXACT).contains(id)), "{ids:?}");
-    // Every one of 52 bits is sometimes set and sometimes not.
+    // Each of the 52 bits is set in some ids and clear in others.
     let (set, always) =
         ids.iter().fold((0, -1), |(set, always), id| (set | (id - 1), always & (id - 1)));
     assert_eq!((set, always), (EXACT / 2 - 1, 0));
@@ -108,7 +108,7 @@ async fn an_older_program_goes_on_while_and_after_the_ids_become_random() {
     for (_, text) in &MIGRATIONS[..position] {
         database.batch_execute(text).await.unwrap();
     }
-    // As the program does it: prepared before, with its options.
+    // As the program does: prepared in advance, with its connect options.
     database.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
     let register = database.prepare(OLD_REGISTER).await.unwrap();
     let is_live = database.prepare(OLD_IS_LIVE).await.unwrap();
@@ -145,7 +145,7 @@ async fn tokens_of_a_session_that_an_older_program_began_open_nothing() {
     let client = server.anyone().with_token(&token);
     client.get("/api/auth/me").await.expect_error(401, "invalid_token");
 
-    // Session and generation, and their HMAC by a key that was derived for it.
+    // Session and generation, with an HMAC by a derived key.
     let key = |bytes: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, bytes);
     let derived = hmac::sign(&key(JWT_SECRET), b"healthcare-backend refresh token");
     let message = [&old.to_be_bytes()[..], &0_i32.to_be_bytes()].concat();
@@ -166,7 +166,7 @@ async fn a_change_of_password_ends_what_an_older_program_began_too() {
     client.put("/api/auth/password", &body).await.expect(204);
     let sql = "SELECT ended_at IS NOT NULL FROM sessions WHERE id = $1";
     assert!(database.query_one(sql, &[&old]).await.unwrap().get::<_, bool>(0));
-    // The service has read since then what has ended, and has not stumbled over a session without a sid.
+    // The service has polled since then, and tolerates a session without a sid.
     tokio::time::sleep(Duration::from_millis(700)).await;
     client.get("/api/auth/me").await.expect(200);
     refresh(&server, session["refresh_token"].as_str().unwrap()).await.expect(200);
@@ -184,7 +184,7 @@ async fn a_session_that_is_not_in_the_database_opens_nothing() {
     refresh(&server, token).await.expect_error(401, "invalid_credentials");
 }
 
-/// That a token says so is one thing, that it is refused then another.
+/// The claim alone is not enough: the token must be refused after that time.
 #[tokio::test]
 async fn a_token_ends_no_later_than_its_session() {
     let database = Arc::new(TestDb::new().await);

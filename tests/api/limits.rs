@@ -1,4 +1,4 @@
-//! What one address may try as a whole: failed logins to whichever account, and registrations.
+//! Limits on a whole address: failed logins to any account, and registrations.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ async fn log_in(client: &Client, email: &str, password: &str) -> Answer {
     client.post("/api/auth/login", &json!({"email": email, "password": password})).await
 }
 
-/// A login that fails, to an account that no other has tried.
+/// A failed login to an unused account.
 async fn fail(client: &Client) -> Answer {
     log_in(client, &format!("{}@example.com", random()), "wrong").await
 }
@@ -33,7 +33,7 @@ async fn register(client: &Client) -> Answer {
     client.post(REGISTER, &body).await
 }
 
-/// Within these seconds the client is told to come back.
+/// The range of `Retry-After`, in seconds.
 #[track_caller]
 fn expect_wait(answer: Answer, seconds: std::ops::RangeInclusive<u32>) {
     let answer = answer.expect_error(429, "too_many_attempts");
@@ -55,7 +55,7 @@ async fn failures_to_many_accounts_stop_their_address_for_all_accounts() {
     let change = json!({"current_password": "correct horse", "new_password": "another horse"});
     let user = user.with("x-forwarded-for", "192.0.2.1");
     expect_wait(user.put("/api/auth/password", &change).await, 800..=900);
-    // From elsewhere the account is not stopped, and neither are reads from here.
+    // Other addresses may log in to the account, and reads from this one are not limited.
     log_in(&from(&server, "192.0.2.2"), &known, "correct horse").await.expect(200);
     user.get("/api/auth/me").await.expect(200);
 
@@ -113,7 +113,7 @@ async fn a_hundred_registrations_within_an_hour_stop_their_address() {
     }
     let taken = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
     client.post(REGISTER, &taken).await.expect(201);
-    // Who tries out which addresses are taken is counted too; what is wrong in itself is not.
+    // Probing for registered e-mails is counted too; invalid requests are not.
     for _ in 0..3 {
         client.post(REGISTER, &taken).await.expect_error(409, "email_taken");
         client.post(REGISTER, &json!({"name": "Ada"})).await.expect(422);
@@ -133,7 +133,7 @@ async fn registrations_at_the_same_moment_are_counted_but_for_those_under_way() 
     let client = from(&server, "192.0.2.1");
     let answers = join_all((0..40).map(|_| register(&client))).await;
     let made = answers.iter().filter(|answer| answer.status == 201).count();
-    // Each of the four connections may miss what the others are about to note.
+    // Each of the four connections may miss what the others insert concurrently.
     assert!((5..=5 + 3).contains(&made), "{made}");
     assert!(answers.iter().all(|answer| [201, 429].contains(&answer.status.as_u16())));
 }

@@ -1,4 +1,4 @@
-//! Lists: pages, filters and streams. Rows are made by SQL where there are many.
+//! Lists: pages, filters and streams. Large numbers of rows are inserted by SQL.
 
 mod filters;
 mod paging;
@@ -26,7 +26,7 @@ pub const LISTS: [List; 4] =
     [List::Patients, List::Doctors, List::Mappings, List::DoctorsOfAPatient];
 
 impl List {
-    /// Adds so many rows of this user to the list and tells its path.
+    /// Adds rows of this user to the list, and returns its path.
     pub async fn fill(self, server: &TestServer, user: &Client, rows: i64) -> String {
         let owner = user.user_id().await;
         let database = server.database().connect().await;
@@ -74,7 +74,7 @@ pub fn column(answer: &Answer, field: &str) -> Vec<Value> {
     answer.json().as_array().unwrap().iter().map(|item| item[field].clone()).collect()
 }
 
-/// The head of an answer whose body is still to be read.
+/// The head of a response whose body is not read yet.
 async fn open(server: &TestServer, client: &Client, target: &str) -> Response<Incoming> {
     let socket = TcpStream::connect(server.address()).await.unwrap();
     let (mut sender, connection) =

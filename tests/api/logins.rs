@@ -1,4 +1,4 @@
-//! Failed logins: counted by account and address, known or not.
+//! Failed logins: counted by account and address, for known and unknown accounts.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn ten_failures_stop_the_account_for_the_address_known_or_not() {
         let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
         assert!((800..=900).contains(&seconds), "{seconds}");
     }
-    // Neither the same account from elsewhere nor another from here is stopped.
+    // Neither the same account from another address nor another account from here is limited.
     log_in(&from(&server, "192.0.2.2"), &known, "correct horse").await.expect(200);
     log_in(&from(&server, "192.0.2.1"), "other@example.com", "wrong").await.expect(401);
 }
@@ -113,7 +113,7 @@ async fn a_login_replaces_a_hash_that_costs_less_than_new_ones() {
     assert_eq!(cost().await, "05");
 }
 
-/// A user whose hash costs less than those of the server beside it, and the user's id.
+/// A user with a hash of lower cost than new hashes of the server, and the user's id.
 async fn user_with_a_cheap_hash(database: &Arc<TestDb>, email: &str) -> (Client, i64) {
     let cheap = TestServer::start_with(Arc::clone(database), &[("BCRYPT_COST", "4")]).await;
     let user = cheap.anyone().registered(email).await;
@@ -121,13 +121,13 @@ async fn user_with_a_cheap_hash(database: &Arc<TestDb>, email: &str) -> (Client,
     (user, id)
 }
 
-/// A server whose hashes cost more.
+/// A server with a higher hash cost.
 async fn dear_server(database: &Arc<TestDb>) -> TestServer {
     let variables = [PROXY[0], ("BCRYPT_COST", "5")];
     TestServer::start_with(Arc::clone(database), &variables).await
 }
 
-/// Waits until this many statements wait for a lock, if only for one that waits itself.
+/// Waits until this many statements are blocked, directly or behind another one.
 async fn waiting(connection: &tokio_postgres::Client, count: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -143,7 +143,7 @@ async fn right_logins_that_replace_a_cheap_hash_at_once_are_all_let_in() {
     let database = Arc::new(TestDb::new().await);
     let (_, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
     let [one, two] = [dear_server(&database).await, dear_server(&database).await];
-    // All have compared the password with the cheap hash before the first can replace it.
+    // All have compared the password with the low-cost hash before the first can replace it.
     let lock = Lock::user(database.connect().await, id).await;
     let logins =
         [from(&one, "192.0.2.1"), from(&one, "192.0.2.2"), from(&two, "192.0.2.1")].map(|client| {
@@ -177,7 +177,7 @@ async fn a_change_of_password_is_not_refused_because_a_login_replaces_the_hash()
     lock.release().await;
 
     change.await.unwrap().expect(204);
-    // Before the change it was right.
+    // It was the password before the change.
     let status = login.await.unwrap().status.as_u16();
     assert!([200, 401].contains(&status), "{status}");
     log_in(&server.anyone(), "ada@example.com", "correct horse").await.expect(401);
@@ -206,9 +206,9 @@ async fn a_password_that_is_changed_while_it_is_compared_is_wrong() {
 async fn who_waits_for_a_turn_takes_no_place_from_the_others() {
     let database = Arc::new(TestDb::new().await);
     let (_, id) = user_with_a_cheap_hash(&database, "ada@example.com").await;
-    // The lock below is held for as long as a hash takes.
+    // The login lock below is held for the time of a hash.
     let config = database.config_for_locks();
-    // So dear that there are fewer places than logins here.
+    // A cost so high that the queue is shorter than the number of logins here.
     let settings = [("BCRYPT_COST", "13"), ("POOL_SIZE", "32")];
     let server = TestServer::start_at(config, Arc::clone(&database), &settings).await;
     let lock = Lock::user(database.connect().await, id).await;
@@ -221,7 +221,7 @@ async fn who_waits_for_a_turn_takes_no_place_from_the_others() {
     lock.awaited_by(1).await;
     log_in(&server.anyone(), "eve@example.com", "wrong").await.expect(401);
 
-    // The rest need not be waited for.
+    // The others need not be awaited.
     let stop = "INSERT INTO login_failures (email_hash, address)
                 SELECT sha256('ada@example.com'), '127.0.0.1' FROM generate_series(1, 10)";
     database.connect().await.batch_execute(stop).await.unwrap();

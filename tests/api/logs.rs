@@ -1,4 +1,4 @@
-//! The log: one line a request, and nothing of what a client sends.
+//! The log: one entry for each request, and no data of clients.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::harness::program::{Workplace, database_url};
 use crate::harness::socket::{request, send};
 use crate::harness::{Answer, Client, Lock, TestDb, random, until};
 
-/// Makes values that are found again wherever they turn up.
+/// Generates values that are recognized wherever they turn up.
 #[derive(Default)]
 struct Canaries(Vec<String>);
 
@@ -71,7 +71,7 @@ impl Canaries {
     }
 }
 
-/// Registers and logs in, rightly and wrongly.
+/// Registers and logs in, with right and wrong passwords.
 async fn authenticate(anyone: &Client, canaries: &mut Canaries) -> Client {
     let (name, email, password) = (canaries.word(), canaries.email(), canaries.word());
     let register = json!({"name": name, "email": email, "password": password});
@@ -92,7 +92,7 @@ async fn authenticate(anyone: &Client, canaries: &mut Canaries) -> Client {
     anyone.with_token(&token)
 }
 
-/// Drives everything that can go wrong with a request, with canaries in all of it.
+/// Provokes every kind of failed request, with canaries in all of them.
 async fn misbehave(user: &Client, patient: i64, doctor: i64, canaries: &mut Canaries) {
     let target = format!("/api/patients/{patient}");
     let word = canaries.word();
@@ -149,10 +149,10 @@ async fn nothing_that_a_client_sends_is_in_any_log() {
     user.get(&format!("/api/doctors?specialization={word}")).await.expect(200);
     misbehave(&user, patient, doctor, &mut canaries).await;
 
-    // A statement that the database gives up.
+    // A statement that the database cancels.
     let socket = workplace.data().join("run");
-    let address = embedded::address(&socket, "healthcare", "healthcare");
-    let connect = async || address.connect().await.unwrap();
+    let options = embedded::socket_options(&socket, "healthcare", "healthcare");
+    let connect = async || options.connect().await.unwrap();
     let lock = Lock::patients(connect().await, &[patient]).await;
     let (changing, change) = (user.clone(), canaries.patient());
     let blocked = tokio::spawn(async move { changing.patch(&target, &change).await });
@@ -171,10 +171,10 @@ async fn nothing_that_a_client_sends_is_in_any_log() {
     assert!(ended.stdout.contains("request failed"), "{}", ended.stdout);
 }
 
-/// Client, method, target and body; the status, route and user of its line.
+/// Client, method, target and body; the status, route and user of the log entry.
 type Case<'a> = (&'a Client, &'a str, &'a str, Option<&'a str>, u16, &'a str, Option<&'a str>);
 
-/// What a line about a request says.
+/// The fields of an access log entry.
 fn read_line(line: &str) -> HashMap<&str, &str> {
     line.split(' ')
         .filter_map(|word| word.split_once('='))
@@ -259,7 +259,7 @@ async fn a_request_whose_client_left_leaves_its_line_too() {
     ];
     lock.awaited_by(2).await;
     drop(sockets);
-    // The only worker answers this after the others have left.
+    // The only worker handles this after the others have disconnected.
     program.client().get("/health/live").await.expect(200);
     lock.release().await;
     let asked = Cell::new(0);
@@ -279,7 +279,7 @@ async fn a_request_whose_client_left_leaves_its_line_too() {
         of_patient.map(|said| said["status"].to_owned()).collect()
     };
     assert_eq!(statuses("PATCH"), ["200"], "{stdout}");
-    // Of the one that left, and of those that have waited for the change.
+    // Those of the request that was cancelled, and of those that waited for the change.
     assert_eq!(statuses("GET").len(), 1 + asked.get(), "{stdout}");
 }
 

@@ -1,4 +1,4 @@
-//! `/api/mappings`: who treats whom.
+//! `/api/mappings`: which doctors are assigned to which patients.
 
 use futures_util::future::join_all;
 use hyper::Method;
@@ -27,7 +27,7 @@ fn id(value: &Value) -> i64 {
     value["id"].as_i64().unwrap()
 }
 
-/// A mapping as it must look, but for what the server sets.
+/// The expected mapping, without what the server sets.
 fn expected(mapping: &Value, patient: (i64, &str), doctor: &Value, notes: Option<&str>) -> Value {
     json!({
         "id": mapping["id"],
@@ -108,7 +108,7 @@ async fn the_patient_is_looked_at_before_the_doctor() {
     }
     assert_eq!(ada.get(PATH).await.json(), json!([]));
     assign(&eve, others, house).await.expect(201);
-    // Somebody else's assignment says nothing about a patient who is not hers.
+    // Another user's assignment does not make the patient visible.
     assign(&ada, others, house).await.expect_error(404, "patient_not_found");
     assign(&ada, hers, house).await.expect(201);
 }
@@ -212,7 +212,8 @@ async fn of_racing_assignments_of_one_pair_one_wins() {
     }
 }
 
-/// Whoever comes second finds the other's work: nothing is ever assigned to what is not there.
+/// The second statement sees the first one's effect: nothing is ever assigned to a row that does
+/// not exist.
 #[tokio::test]
 async fn an_assignment_races_with_deletions() {
     let server = TestServer::start().await;

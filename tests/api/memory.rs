@@ -1,4 +1,4 @@
-//! What is held for clients is bounded in bytes, whatever they ask for and however slowly they read.
+//! Memory held for clients is bounded, whatever they request and however slowly they read.
 
 mod held;
 mod whole;
@@ -10,11 +10,11 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{Client, TestDb};
 
-/// The longest texts that a patient may have: in the database, and once more as JSON.
+/// The longest texts of a patient: in the database, and as JSON.
 const LONG_TEXTS: [&str; 2] = ["\u{1f600}", "\u{1}"];
 
-/// Adds patients to a user: those with an even number have no long texts, the others all that there is
-/// room for.
+/// Adds patients of a user: those with an even number have no long texts, the others the longest
+/// possible.
 const SQL_LARGE: &str =
     "INSERT INTO patients (created_by, name, notes, allergies, medical_history, metadata)
     SELECT $1, n::text, long, long, long, json_build_object('a', repeat('m', 8000))
@@ -37,7 +37,7 @@ fn get(user: &Client, target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", user.token())
 }
 
-/// A connection whose client takes as little as the system lets it, and has asked.
+/// Sends a request on a connection with the smallest receive buffer.
 async fn ask(address: SocketAddr, request: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
@@ -46,7 +46,7 @@ async fn ask(address: SocketAddr, request: &str) -> TcpStream {
     stream
 }
 
-/// The status of the answer that comes next.
+/// The status of the next response.
 async fn status(stream: &mut TcpStream) -> u16 {
     let mut line = [0; 12];
     stream.read_exact(&mut line).await.unwrap();

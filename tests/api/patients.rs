@@ -1,4 +1,4 @@
-//! `/api/patients`: each user's own. What patients and doctors share is in `resources`.
+//! `/api/patients`: visible to their user only. What patients and doctors share is in `resources`.
 
 use futures_util::future::join_all;
 use hyper::Method;
@@ -129,7 +129,8 @@ async fn clients_that_leave_take_no_answer_with_them() {
             tokio::spawn(async move { client.get(&format!("/api/patients/{id}")).await })
         };
         let reads: Vec<_> = ids.iter().cycle().take(100).map(|id| (*id, read(*id))).collect();
-        // Some leave before they have asked, some while they wait, some with the answer on its way.
+        // Some disconnect before they have sent the request, some while it runs, some while the
+        // response is in transit.
         tokio::time::sleep(std::time::Duration::from_millis(stay)).await;
         for (at, (id, read)) in reads.into_iter().enumerate() {
             if at % 5 == 0 {
@@ -148,7 +149,7 @@ async fn patients_made_at_the_same_moment_go_to_who_made_them_each_with_its_own_
     let creates = |client: Client| {
         (0..100).map(move |number| {
             let client = client.clone();
-            // Every field is there in one half and missing in the other.
+            // Every field is present in one half and missing in the other.
             let body = if number % 2 == 0 {
                 distinct(number)
             } else {
@@ -184,7 +185,7 @@ async fn patients_made_at_the_same_moment_go_to_who_made_them_each_with_its_own_
     assert!(merged.iter().any(|row| row.get::<_, i64>(0) > 0), "each was made alone");
 }
 
-/// Every field, with a value that no other field and no other number has, where the field allows it.
+/// Every field, with a unique value where the field allows it.
 fn distinct(number: usize) -> Value {
     let text = |field: &str| format!("{field} {number}: NULL, {{\"\\\"}}\n\u{1F600}");
     let (gender, blood_group) =

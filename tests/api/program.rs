@@ -1,4 +1,4 @@
-//! The program as it is started: settings, commands, signals, and what it says when it cannot start.
+//! The program: settings, commands, signals, and its errors at start.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,10 +16,10 @@ use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Client, Lock, TestDb, random};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
-/// Part of what must not be shown.
+/// A part of every secret.
 const HIDDEN: &str = "hunter2";
 
-/// The settings for a database that runs already.
+/// The settings for an existing database.
 fn with_database(url: &str) -> [(&str, &str); 2] {
     [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
 }
@@ -130,7 +130,7 @@ async fn users_are_made_on_the_command_line_also_where_registering_is_closed() {
     let user = log_in("ada@example.com", "correct horse").await.expect(200).json()["user"].clone();
     assert_eq!((&user["name"], &user["role"]), (&json!("ada"), &json!("user")));
 
-    // Without an end of line, and with another one.
+    // Without a line end, and with CRLF.
     for (input, email) in [("battery staple", "bob@b"), ("battery staple\r\n", "cleo@b")] {
         let ended = add(input, &[email, "--name", "Dr. Zoë", "--admin"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -226,7 +226,7 @@ async fn until_the_delay_is_over_it_serves_but_is_not_ready() {
     let last = read_to_end(&mut kept_open).await;
     assert!(last.contains("HTTP/1.1 200 ") && last.contains("\r\nconnection: close\r\n"), "{last}");
 
-    // Nobody waits for an hour who does not want to.
+    // A second signal cuts the hour short.
     program.signal(Signal::TERM);
     assert_eq!(program.wait().code, Some(0));
 
@@ -293,7 +293,7 @@ async fn the_file_dotenv_is_read_and_the_environment_wins_over_it() {
 #[test]
 fn a_database_that_a_command_cannot_reach_is_one_line() {
     let workplace = Workplace::new();
-    // Let go again, so that nobody listens there.
+    // Closed again, so that nothing listens there.
     let refusing = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let refusing = format!("postgres://u:hunter2@{refusing}/db");
     for url in ["host=/nonexistent user=u password=hunter2", &refusing] {
@@ -306,7 +306,7 @@ fn a_database_that_a_command_cannot_reach_is_one_line() {
 #[test]
 fn a_database_that_never_speaks_is_not_waited_for_by_a_command() {
     let workplace = Workplace::new();
-    // The system takes connections for it, but nobody ever answers on them.
+    // The kernel completes the TCP handshake, but nothing ever answers.
     let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("postgres://u:hunter2@{}/db", mute.local_addr().unwrap());
     let programs = [["migrate"].as_slice(), &["admin", "ada@example.com"]]

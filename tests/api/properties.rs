@@ -1,4 +1,4 @@
-//! What can be stated as a law, checked with whatever proptest comes up with.
+//! Properties, checked with proptest.
 
 mod merge;
 mod pages;
@@ -8,12 +8,12 @@ mod races;
 use proptest::test_runner::Config;
 use tokio::runtime::Runtime;
 
-/// For laws whose every case costs requests.
+/// For properties whose cases send requests.
 fn config(cases: u32) -> Config {
     Config { cases, max_shrink_iters: 64, failure_persistence: None, ..Config::default() }
 }
 
-/// What the requests of a property run on: proptest itself knows nothing of futures.
+/// The runtime for requests, because proptest does not support futures.
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Patients and doctors follow the same rules, so that each rule is tested on both.
+//! Patients and doctors follow the same rules, so each rule is tested on both.
 
 mod aliases;
 mod bounds;
@@ -10,15 +10,15 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Answer, Client};
 
-/// What the server sets on every patient and doctor.
+/// The fields that the server sets.
 pub const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "version", "created_at", "updated_at"];
 
-/// One of the two kinds of resource.
+/// A kind of resource.
 pub struct Kind {
     pub path: &'static str,
     pub not_found: &'static str,
     pub required: &'static [&'static str],
-    /// Every field with a value of its own.
+    /// Every field with a unique value.
     pub full: fn() -> Value,
     /// Every field with another value.
     pub other: fn() -> Value,
@@ -89,13 +89,13 @@ impl Kind {
         Value::Object(required.collect())
     }
 
-    /// Creates a resource and tells where it is.
+    /// Creates a resource and returns its path.
     pub async fn create(&self, client: &Client, body: &Value) -> (String, Value) {
         let created = client.post(self.path, body).await.expect(201);
         (self.target(created.id()), created.json())
     }
 
-    /// The resource, and all of the caller's list with it.
+    /// The resource, and the caller's whole list.
     pub async fn read(&self, client: &Client, target: &str) -> Value {
         let found = client.get(target).await.expect(200).json();
         let list = client.get(self.path).await.expect(200).json();
@@ -111,7 +111,7 @@ pub fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The same resource after some fields were changed: one version on, and updated later.
+/// The expected resource after a change of fields: the next version, updated later.
 #[track_caller]
 pub fn assert_changed(before: &Value, changes: &Value, answer: &Answer) {
     let after = answer.json();

@@ -1,5 +1,5 @@
-//! A database that is put back to an earlier moment: whoever registered since is gone, the sequences hand out
-//! the same numbers again, and no token of then opens what somebody else gets now.
+//! A database that is restored to an earlier moment: users registered since are gone, sequences
+//! yield the same numbers again, and no earlier token gives access to another user's rows.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -30,7 +30,7 @@ impl Person {
         Self { client, session, patient }
     }
 
-    /// The same tokens, for a program that may be another.
+    /// The same tokens, used with this program.
     fn at(&self, program: &Program) -> Client {
         program.client().with_token(self.client.token())
     }
@@ -41,14 +41,14 @@ impl Person {
     }
 }
 
-/// The names of the patients that a client sees.
+/// The names of a client's patients.
 async fn patients(client: &Client) -> Vec<String> {
     let list = client.get("/api/patients").await.expect(200).json();
     let names = list.as_array().unwrap().iter().map(|patient| patient["name"].as_str().unwrap());
     names.map(str::to_owned).collect()
 }
 
-/// Ada is in the database that was put back, Bob is not, and Carol comes after.
+/// Ada is in the restored database, Bob is not, and Carol registers afterwards.
 async fn bob_is_nobody(program: &Program, ada: &Person, bob: &Person) {
     let at_home = ada.at(program);
     until("the service has found the database", async || {
@@ -62,7 +62,7 @@ async fn bob_is_nobody(program: &Program, ada: &Person, bob: &Person) {
     bob.refresh(program).await.expect_error(401, "invalid_credentials");
     let client = bob.at(program);
     let path = format!("/api/patients/{}", carol.patient);
-    // A service that was not restarted takes Bob's session to be there for some seconds more.
+    // A service that was not restarted has Bob's session confirmed for some more seconds.
     until("Bob's token is refused", async || {
         let list = client.get("/api/patients").await;
         let patient = client.get(&path).await;
@@ -84,20 +84,20 @@ async fn bob_is_nobody(program: &Program, ada: &Person, bob: &Person) {
     assert_eq!(patients(&carol.client).await, ["Carol"]);
     assert_eq!(patients(&at_home).await, ["Ada"]);
     ada.refresh(program).await.expect(200);
-    // The address is free again.
+    // The e-mail is available again.
     let bob = Person::register(program, "Bob").await;
     assert_eq!(patients(&bob.client).await, ["Bob"]);
 }
 
-/// Runs one of PostgreSQL's programs to its end.
+/// Runs one of PostgreSQL's programs.
 #[track_caller]
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// One of PostgreSQL's programs that the service does not use. Some systems link those that it does into
-/// `PATH`, but not these beside them.
+/// A PostgreSQL program that the service does not use. Some systems link only the server's programs
+/// into `PATH`.
 fn command(programs: &Programs, name: &str) -> Command {
     let initdb = fs::canonicalize(programs.command("initdb").get_program()).unwrap();
     programs.command(initdb.with_file_name(name).to_str().unwrap())
@@ -113,7 +113,7 @@ fn folder_of_postgres(parent: &Path, name: &str, programs: &Programs) -> PathBuf
     folder
 }
 
-/// With the commands that the README shows.
+/// With the commands in the README.
 async fn dump_and_restore(restart: bool) {
     let programs = Programs::find(None, None).unwrap();
     let workplace = Workplace::new();
@@ -148,13 +148,13 @@ async fn a_dump_that_is_restored_opens_no_account_to_another_user_after_a_restar
     dump_and_restore(true).await;
 }
 
-/// A server of one's own on a socket in a folder.
+/// A separate server on a socket in a folder.
 struct Server {
     process: Child,
 }
 
 impl Server {
-    /// Starts it on a cluster and waits until it lets connections in.
+    /// Starts it on a cluster and waits until it accepts connections.
     fn start(programs: &Programs, cluster: &Path, sockets: &Path) -> Self {
         let mut command = programs.command("postgres");
         command.arg("-D").arg(cluster).args(["-c", "listen_addresses=", "-c", "fsync=off", "-c"]);
@@ -169,15 +169,15 @@ impl Server {
         server
     }
 
-    /// As if the machine were gone: nothing is finished and nobody is told.
+    /// As if the machine failed: no shutdown, no notification.
     fn stop_at_once(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::QUIT).unwrap();
         self.process.wait().unwrap();
     }
 }
 
-/// A physical backup takes the place of the server it was made of, at the same address. So does a standby that
-/// is promoted before it has the last transactions.
+/// A physical backup replaces its server at the same address, as does a standby that is promoted
+/// without the last transactions.
 async fn physical_backup(restart: bool) {
     let programs = Programs::find(None, None).unwrap();
     let workplace = Workplace::new();

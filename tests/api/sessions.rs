@@ -1,4 +1,4 @@
-//! Sessions: refresh, logout, change of password, also across instances.
+//! Sessions: refresh, logout and password change, also across instances.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, JWT_SECRET, TestDb, TestServer, random, until};
 
-/// Registers and gives the session and a client that uses it.
+/// Registers, and returns the session and a client with its token.
 async fn session(server: &TestServer) -> (Value, Client) {
     let email = format!("{}@example.com", random());
     let body = json!({"name": "Ada", "email": email, "password": "correct horse"});
@@ -19,7 +19,7 @@ async fn refresh(server: &TestServer, token: &Value) -> Answer {
     server.anyone().post("/api/auth/refresh", &json!({"refresh_token": token})).await
 }
 
-/// As if the last exchange of every refresh token had been `seconds` earlier.
+/// Shifts the last exchange of every refresh token back by `seconds`.
 async fn age_rotations(server: &TestServer, seconds: i32) {
     let sql = "UPDATE sessions
         SET rotations = ARRAY(SELECT t - make_interval(secs => $1) FROM unnest(rotations) AS t)";
@@ -89,7 +89,7 @@ async fn what_is_no_refresh_token_of_ours_is_refused() {
         refresh(&server, &json!(wrong)).await.expect_error(401, "invalid_credentials");
     }
     refresh(&server, &json!(1)).await.expect_error(422, "validation_failed");
-    // An access token is not a refresh token, and the other way round.
+    // An access token is not a refresh token, nor vice versa.
     let swapped = server.anyone().with_token(first["refresh_token"].as_str().unwrap());
     swapped.get("/api/auth/me").await.expect_error(401, "invalid_token");
 }
@@ -105,7 +105,7 @@ async fn a_session_ends_when_it_is_idle_or_old() {
     let row = database.query_one(left, &[]).await.unwrap();
     assert!((row.get::<_, f64>(0) - 7.0).abs() < 0.1 && (row.get::<_, f64>(1) - 30.0).abs() < 0.1);
 
-    // Near its end, a refresh does not carry a session beyond it.
+    // A refresh does not extend a session beyond its end.
     database
         .batch_execute("UPDATE sessions SET expires_at = now() + interval '1 hour'")
         .await
@@ -162,7 +162,7 @@ async fn changing_the_password_ends_every_other_session() {
     server.anyone().post("/api/auth/login", &login("another horse")).await.expect(200);
 }
 
-/// Waits until a client is let in no more.
+/// Waits until a client's token is refused.
 async fn shut_out(client: &Client) {
     until("the session is over", async || {
         (client.get("/api/auth/me").await.status == 401).then_some(())
@@ -180,7 +180,7 @@ async fn a_session_that_ends_on_one_instance_ends_on_the_others() {
     elsewhere.get("/api/auth/me").await.expect(200);
     client.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
     shut_out(&elsewhere).await;
-    // An instance that starts later knows it from the first request on.
+    // An instance that starts later knows it from its first request on.
     let three = TestServer::start_on(database).await;
     three.anyone().with_token(client.token()).get("/api/auth/me").await.expect(401);
 }
@@ -192,7 +192,7 @@ async fn without_news_from_the_database_sessions_are_checked_there() {
     let two = TestServer::start_on(Arc::clone(&database)).await;
     let (_, ended) = session(&one).await;
     let (_, live) = session(&one).await;
-    // From here on the question what has ended fails, and the check of one session does not.
+    // From here on the poll for ended sessions fails, and the check of one session does not.
     let admin = database.connect_as_superuser().await;
     let revoke = "REVOKE EXECUTE ON FUNCTION pg_postmaster_start_time() FROM PUBLIC";
     admin.batch_execute(revoke).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_secret_that_was_replaced_is_good_as_long_as_it_is_named() {
     let unknown = refresh(&replaced, &first["refresh_token"]).await;
     unknown.expect_error(401, "invalid_credentials");
 
-    // What is given out from now on is signed with the new secret alone.
+    // Tokens from now on are signed with the new secret only.
     let second = refresh(&rotated, &first["refresh_token"]).await.expect(200).json();
     let token = second["token"].as_str().unwrap();
     me(&rotated, token).await.expect(200);
@@ -256,7 +256,7 @@ async fn a_secret_that_was_replaced_is_good_as_long_as_it_is_named() {
     let before = TestServer::start_on(database).await;
     me(&before, token).await.expect_error(401, "invalid_token");
     refresh(&before, &third["refresh_token"]).await.expect_error(401, "invalid_credentials");
-    // A session that ends, ends for the tokens of both.
+    // A session that ends, ends for tokens of both secrets.
     let old_client = rotated.anyone().with_token(client.token());
     old_client.send(hyper::Method::POST, "/api/auth/logout", None).await.expect(204);
     me(&rotated, token).await.expect_error(401, "invalid_token");

@@ -1,4 +1,4 @@
-//! Settings that mean what they say: which host is reached, and what is warned of.
+//! Connection settings: which host is reached, and the warnings.
 
 use std::net::TcpListener;
 use std::sync::OnceLock;
@@ -11,9 +11,9 @@ use crate::harness::program::{Program, Workplace, database_url};
 use crate::harness::{Cluster, TestDb, free_port, random, until};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
-/// With this a server is to clients what a standby is.
+/// Makes a server read-only, like a standby.
 const READ_ONLY: &str = "default_transaction_read_only=on";
-/// Part of what must not be shown.
+/// A part of every secret.
 const HIDDEN: &str = "hunter2";
 
 /// A PostgreSQL that is reached over TCP, and its port.
@@ -44,7 +44,7 @@ fn remote() -> &'static Remote {
     REMOTE.get_or_init(|| Remote::start("127.0.0.1,127.0.0.2", &[]))
 }
 
-/// The system takes connections for it, but nobody ever answers on them.
+/// The kernel completes the TCP handshake, but nothing ever answers.
 fn mute(port: u16) -> TcpListener {
     TcpListener::bind(("127.0.0.3", port)).unwrap()
 }
@@ -52,7 +52,7 @@ fn mute(port: u16) -> TcpListener {
 #[tokio::test]
 async fn a_silent_host_does_not_keep_the_next_from_being_reached() {
     let remote = remote();
-    // On the same port, as a list of addresses has one for all.
+    // On the same port, as one port applies to all addresses.
     let _mute = mute(remote.port);
     let admin = remote.connect().await;
     for target in [
@@ -92,7 +92,7 @@ async fn a_host_is_passed_over_that_cannot_be_written_to() {
         ("target_session_attrs=read-only", standby.port),
         ("target_session_attrs=any", standby.port),
     ] {
-        // Time enough for the first, however busy the machine is.
+        // Enough time for the first, however busy the machine is.
         let options = format!("{options} connect_timeout=60");
         let url = format!("host=127.0.0.1,127.0.0.1 port={ports} user=postgres {options}");
         let address = ConnectOptions::parse(&url, None).map_err(|error| error.to_string()).unwrap();
@@ -106,7 +106,7 @@ async fn a_host_is_passed_over_that_cannot_be_written_to() {
 fn a_plain_connection_through_a_network_is_warned_of_at_every_start() {
     const WARNING: &str = "is not encrypted";
     let workplace = Workplace::new();
-    // Addresses that are nobody's (RFC 5737), and one that refuses.
+    // Unroutable addresses (RFC 5737), and one that refuses.
     let refusing = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     for (url, warned) in [
         ("postgres://u:hunter2@192.0.2.1/d?connect_timeout=1", true),

@@ -37,7 +37,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// What a file says of itself before its statement.
+/// The comment before the statement of a file.
 fn comment(text: &str) -> String {
     let lines = text.lines().map_while(|line| line.strip_prefix("--"));
     lines.map(str::trim).collect::<Vec<_>>().join(" ")
@@ -71,7 +71,7 @@ async fn every_statement_fits_the_code() {
     let database = TestDb::new().await;
     let database = database.connect().await;
     for sql in Sql::ALL {
-        // PostgreSQL prepares one statement at a time: a file with two does not get past this.
+        // PostgreSQL prepares a single statement: a file with two fails here.
         let statement = database
             .prepare(sql.text())
             .await
@@ -114,7 +114,7 @@ async fn every_index_that_a_comment_names_exists() {
     let mut used = BTreeSet::new();
     for sql in Sql::ALL {
         let named = named_indexes(sql.text());
-        // Adding a row without looking at others needs no index, and nor does asking about the server.
+        // Inserting a row without reading others needs no index, nor does asking about the server.
         let needs_none = [
             "server/state",
             "patients/create",
@@ -128,7 +128,7 @@ async fn every_index_that_a_comment_names_exists() {
             used.insert(index);
         }
     }
-    // The other way round, no index is kept up to date for nothing.
+    // Conversely, no index is unused.
     let unused: Vec<_> = indexes.difference(&used).collect();
     assert_eq!(unused, ["refinery_schema_history_pkey", "schema_requirements_pkey"]);
 }

@@ -1,4 +1,4 @@
-//! TLS on both sides of the service: HTTPS to clients, and the connection to the database.
+//! TLS on both sides of the service: HTTPS for clients, and the database connection.
 
 mod database;
 
@@ -22,7 +22,7 @@ use crate::harness::program::Workplace;
 use crate::harness::socket::read_to_end;
 use crate::harness::{TestDb, TestServer, until};
 
-/// A certificate for `localhost` that signs itself, and its key, in files.
+/// A self-signed certificate for `localhost`, and its key, in files.
 struct Identity {
     certificate: CertificateDer<'static>,
     cert_file: String,
@@ -98,7 +98,7 @@ async fn requests_are_answered_over_tls_1_2_and_1_3() {
             let requests = [REQUEST, REQUEST, LAST_REQUEST].concat();
             stream.write_all(requests.as_bytes()).await.unwrap();
             let mut answers = String::new();
-            // Fails unless the service says that this is the end.
+            // Fails without a `close_notify` of the service.
             stream.read_to_string(&mut answers).await.unwrap();
             assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
         }
@@ -129,12 +129,12 @@ async fn a_protocol_that_only_others_speak_is_not_agreed_on() {
     for protocols in [&["h2"][..], &["http/1.0", "spdy/3"]] {
         assert!(identity.connect(server.address(), &[&TLS13], protocols).await.is_err());
     }
-    // And a client that trusts somebody else does not talk to us.
+    // A client that trusts another authority does not connect.
     let other = Identity::new(&workplace, "other");
     assert!(other.connect(server.address(), &[&TLS13], &[]).await.is_err());
 }
 
-/// A handshake that offers this version and one cipher suite of its time.
+/// A handshake that offers this version and one of its cipher suites.
 fn hello(minor: u8) -> Vec<u8> {
     let mut hello = vec![3, minor];
     hello.extend([7; 32]);
@@ -182,7 +182,7 @@ async fn a_handshake_that_takes_three_seconds_is_given_up_and_counts_as_a_connec
     let mut silent = TcpStream::connect(server.address()).await.unwrap();
     let mut halfway = TcpStream::connect(server.address()).await.unwrap();
     halfway.write_all(&hello(3)[..20]).await.unwrap();
-    // One too many is closed without a word: there is no TLS yet to say it in.
+    // A connection beyond the limit is closed without a response, before its TLS handshake.
     let mut third = TcpStream::connect(server.address()).await.unwrap();
     assert_eq!(read_to_end(&mut third).await, "");
     for socket in [&mut silent, &mut halfway] {

@@ -1,5 +1,6 @@
-//! Changes of the program and of its schema while others serve: newer and older programs side by side,
-//! migrations that must wait, roles that may not change the schema, a database that comes later.
+//! Upgrades of the program and its schema while others serve: newer and older programs side by
+//! side, migrations that must wait, roles without rights on the schema, a database that starts
+//! later.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use crate::harness::{Client, Cluster, Proxy, TestDb, cluster, random, until};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
-/// The settings for a database that runs already.
+/// The settings for an existing database.
 fn with_database(url: &str) -> [(&str, &str); 2] {
     [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
 }
 
-/// As a newer program leaves a database: with a migration that this program does not know.
+/// The state that a newer program leaves: with a migration that this program does not know.
 async fn upgrade(database: &TestDb, minimum: Option<&str>) {
     let client = database.connect().await;
     let sql = "ALTER TABLE patients ADD COLUMN insurance text;
@@ -97,7 +98,7 @@ async fn as_of_the_third_migration() -> TestDb {
 #[tokio::test]
 async fn a_migration_waits_behind_an_open_transaction_and_nobody_behind_the_migration() {
     let database = as_of_the_third_migration().await;
-    // The next one makes foreign keys to patients and doctors, which locks out whoever changes them.
+    // The next one adds foreign keys to patients and doctors, which blocks writes to them.
     let open = database.connect().await;
     let user = "INSERT INTO users (name, email, password_hash) VALUES ('A', 'a@example.com', 'x')";
     open.batch_execute(user).await.unwrap();
@@ -117,7 +118,7 @@ async fn a_migration_waits_behind_an_open_transaction_and_nobody_behind_the_migr
         other.batch_execute(insert).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // It listens although it waits.
+    // It listens while it waits.
     serving.client().get("/health/live").await.expect(200);
     serving.client().get("/health/ready").await.expect_error(503, "database_unavailable");
 
@@ -132,7 +133,7 @@ async fn a_migration_waits_behind_an_open_transaction_and_nobody_behind_the_migr
 async fn a_migration_that_fails_leaves_nothing_behind() {
     let database = as_of_the_third_migration().await;
     let client = database.connect().await;
-    // Its name is taken, which only shows after the table has been made.
+    // Its name is taken, which fails only after the table was created.
     client.batch_execute("CREATE SEQUENCE mappings_doctor_id_idx").await.unwrap();
     let url = database_url(&database.config());
     let workplace = Workplace::new();
@@ -178,7 +179,7 @@ async fn a_program_that_must_not_migrate_says_what_is_to_be_done() {
     make_a_patient(&workplace.serve(&settings)).await;
 }
 
-/// What the README says is granted to the role of `serve`.
+/// The grants for the role of `serve` in the README.
 const GRANTS: &str = "
     ALTER DEFAULT PRIVILEGES FOR ROLE healthcare IN SCHEMA public
         GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO service;
@@ -223,7 +224,7 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough_to_serve() {
     }
 }
 
-/// One of every request that is a statement of its own.
+/// One request for each statement.
 async fn use_everything(program: &Program, email: &str) -> Client {
     let anyone = program.client();
     let client = anyone.clone().registered(email).await;
@@ -237,7 +238,7 @@ async fn use_everything(program: &Program, email: &str) -> Client {
     client.put("/api/auth/password", &password).await.expect(204);
     client.get("/api/auth/me").await.expect(200);
 
-    // Many at once are one statement.
+    // Concurrent ones are batched.
     let name = json!({"name": "Grace"});
     let made = join_all((0..32).map(|_| client.post("/api/patients", &name))).await;
     let patient = made.into_iter().map(|answer| answer.expect(201).id()).max().unwrap();
@@ -260,7 +261,7 @@ async fn use_everything(program: &Program, email: &str) -> Client {
     client
 }
 
-/// As `DATABASE_URL` spells a database behind a proxy.
+/// A `DATABASE_URL` for a database behind a proxy.
 fn url_through(proxy: &Proxy, database: &TestDb) -> String {
     let name = database.config().get_dbname().unwrap().to_owned();
     let port = proxy.config("healthcare", &name).get_ports()[0];
@@ -296,7 +297,7 @@ async fn a_program_that_starts_before_its_database_waits_for_it_and_says_so() {
 #[tokio::test]
 async fn a_program_that_waits_for_its_database_stops_when_it_is_told_to() {
     let workplace = Workplace::new();
-    // Nobody listens at the one, and the other takes connections without a word.
+    // Nothing listens at the one, and the other accepts connections without answering.
     let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let refusing = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     for address in [refusing, mute.local_addr().unwrap()] {
@@ -324,7 +325,7 @@ async fn what_waiting_does_not_help_against_ends_the_program_with_one_line() {
     let ended = workplace.run(&[], &with_database(&missing));
     assert!(ended.complaint(1).contains("nowhere"), "{ended:?}");
 
-    // The same when it shows after some waiting.
+    // The same if it shows after a wait.
     let proxy = Proxy::to(cluster().socket());
     proxy.lead_to(None);
     let url = url_through(&proxy, &database).replace("/test_", "/nowhere_");

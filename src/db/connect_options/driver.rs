@@ -1,4 +1,4 @@
-//! What the driver takes for one host of a connection string.
+//! The driver's configuration of one host of a connection string.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::{ConnectOptionsError, Parameters, Target, refuse};
 /// The longest `connect_timeout`, in seconds.
 const MAX_CONNECT_TIMEOUT: u64 = 3600;
 
-/// The driver reads a string of our own making, with one host, every value in quotes and no name twice, and
-/// must have understood it as we do.
+/// Builds a string for the driver with one host, every value quoted and no name repeated, and
+/// checks that the driver parsed it as we did.
 pub fn configure(
     parameters: &Parameters,
     target: &Target<'_>,
@@ -28,7 +28,7 @@ pub fn configure(
     }
     let ours = ["host", "hostaddr", "port", "sslmode", "sslrootcert", "tcp_user_timeout"];
     for (name, value) in parameters.iter().filter(|(name, _)| !ours.contains(name)) {
-        // libpq's name and the driver's.
+        // libpq's name differs from the driver's.
         let drivers = if name == "keepalives_count" { "keepalives_retries" } else { name };
         let word = word(drivers, value);
         if Config::from_str(&word).is_err() {
@@ -40,7 +40,7 @@ pub fn configure(
         return refuse("is not understood by the driver");
     };
     if let Some(milliseconds) = parameters.get("tcp_user_timeout") {
-        // To the driver's string it would be seconds.
+        // The driver's parser would read it as seconds, libpq as milliseconds.
         match milliseconds.parse::<u32>() {
             Ok(0) => {}
             Ok(milliseconds) => {
@@ -68,14 +68,14 @@ fn seconds(parameters: &Parameters) -> Result<Option<Duration>, ConnectOptionsEr
     match parameters.get("connect_timeout").map(str::parse) {
         None => Ok(None),
         Some(Ok(seconds @ 1..=MAX_CONNECT_TIMEOUT)) => Ok(Some(Duration::from_secs(seconds))),
-        // Zero would be for ever.
+        // Zero would disable the timeout.
         Some(_) => refuse(format!(
             "has a connect_timeout that is not from 1 to {MAX_CONNECT_TIMEOUT} seconds"
         )),
     }
 }
 
-/// `name='value'`, with a blank behind it.
+/// `name='value'` and a space.
 fn word(name: &str, value: &str) -> String {
     format!("{name}='{}' ", value.replace('\\', r"\\").replace('\'', r"\'"))
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster: made by `initdb`, started, found running after a crash, stopped.
+//! A PostgreSQL cluster: created by `initdb`, started, found running after a crash, stopped.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -14,15 +14,15 @@ use super::folder::{Folder, random_hex};
 use super::programs::Programs;
 use crate::db::SetupError;
 
-/// Recovery after a crash reads the log that was not yet applied, which may take its time.
+/// Crash recovery replays the write-ahead log, which may take long.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// A fast stop ends sessions at once; only the checkpoint takes time.
+/// A fast shutdown ends sessions at once; only the checkpoint takes time.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The longest path of a Unix socket that works everywhere, in bytes.
+/// The longest portable path of a Unix socket, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
-/// Where Linux shows its processes.
+/// Linux's process file system.
 const PROC: &str = "/proc";
 
 const SOCKET_FILE: &str = ".s.PGSQL.5432";
@@ -36,29 +36,30 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `connections` is how many the service will use at most.
+    /// `connections` is the most that the service will use.
     pub fn new(
         programs: Programs,
         folder: &Folder,
         connections: usize,
     ) -> Result<Self, SetupError> {
-        let near = folder.path().join("run");
-        let short = near.join(SOCKET_FILE).as_os_str().len() <= MAX_SOCKET_PATH;
-        let socket_folder = if short {
-            near
+        let in_folder = folder.path().join("run");
+        let fits = in_folder.join(SOCKET_FILE).as_os_str().len() <= MAX_SOCKET_PATH;
+        let socket_folder = if fits {
+            in_folder
         } else {
             std::env::temp_dir().join(format!("healthcare-{}", random_hex::<8>()?))
         };
         folder.create_private(&socket_folder)?;
         let folder = folder.clone();
-        Ok(Self { programs, folder, socket_folder, temporary: !short, connections })
+        Ok(Self { programs, folder, socket_folder, temporary: !fits, connections })
     }
 
     pub fn socket_folder(&self) -> &Path {
         &self.socket_folder
     }
 
-    /// Makes the cluster beside its place and renames it, so that a crash leaves a whole one or none.
+    /// Creates the cluster under a temporary name and renames it, so that a crash leaves a complete
+    /// one or none.
     pub fn create_if_missing(&self) -> Result<(), SetupError> {
         let cluster = self.folder.cluster();
         if cluster.join("PG_VERSION").is_file() {
@@ -71,7 +72,8 @@ impl Cluster {
             )));
         }
         self.folder.remove_unfinished_clusters();
-        // A name of its own, because an initdb that a crash left behind still cleans up after itself.
+        // A unique name, because an initdb that survived a crash of the service still cleans up its
+        // own folder.
         let unfinished = cluster.with_extension(format!("new-{}", random_hex::<4>()?));
         self.folder.create_private(&unfinished)?;
         let output = self
@@ -88,14 +90,14 @@ impl Cluster {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(SetupError::new(format!("initdb failed: {}", said.trim())));
         }
-        self.folder.put_in_place(&unfinished, &cluster)
+        self.folder.rename_durably(&unfinished, &cluster)
     }
 
-    /// Stops the server that a service which was killed has left behind.
+    /// Stops a server that was left running when the service was killed.
     pub fn stop_orphan(&self) -> Result<(), SetupError> {
         let cluster = self.folder.cluster();
         if self.orphan_runs() {
-            // Its failure shows below: the processes are still there.
+            // A failure shows below: the processes are still there.
             let _ = self
                 .programs
                 .command("pg_ctl")
@@ -106,7 +108,7 @@ impl Cluster {
                 .stderr(Stdio::null())
                 .status();
         }
-        // Where only the first process was killed, the others end on their own.
+        // If only the postmaster was killed, its children end on their own.
         let deadline = Instant::now() + STOP_TIMEOUT;
         while processes_in(&cluster) > 0 {
             if Instant::now() > deadline {
@@ -115,17 +117,17 @@ impl Cluster {
                     cluster.display()
                 )));
             }
-            sleep(POLL);
+            sleep(POLL_INTERVAL);
         }
         if Path::new(PROC).exists() {
-            // PostgreSQL would take any process that has since got the noted id for its own.
+            // PostgreSQL would take any process that has reused the recorded id for its own.
             let _ = fs::remove_file(cluster.join("postmaster.pid"));
             let _ = fs::remove_file(self.socket_folder.join(format!("{SOCKET_FILE}.lock")));
         }
         Ok(())
     }
 
-    /// Starts the server and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub fn start(&self) -> Result<Child, SetupError> {
         let mut server = self
             .command()?
@@ -147,11 +149,11 @@ impl Cluster {
                 let _ = stop(&mut server);
                 return Err(SetupError::new("PostgreSQL did not start within five minutes."));
             }
-            sleep(POLL);
+            sleep(POLL_INTERVAL);
         }
     }
 
-    /// Removes what lies outside of the data folder.
+    /// Removes the socket folder if it is outside of the data folder.
     pub fn clean_up(&self) {
         if self.temporary {
             let _ = fs::remove_dir_all(&self.socket_folder);
@@ -170,7 +172,7 @@ impl Cluster {
             "unix_socket_permissions=0700".to_owned(),
             format!("max_connections={max_connections}"),
             "shared_buffers=128MB".to_owned(),
-            // PostgreSQL would quote rows and statements, which hold health data, in its log.
+            // PostgreSQL would log rows and statements, which contain health data.
             "log_error_verbosity=terse".to_owned(),
             "log_min_error_statement=panic".to_owned(),
             "log_min_messages=fatal".to_owned(),
@@ -180,7 +182,7 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Whether the server with this process id has said that it is ready and takes connections.
+    /// Whether the server with this process id reports that it is ready and accepts connections.
     fn is_ready(&self, pid: u32) -> bool {
         let notes =
             fs::read_to_string(self.folder.cluster().join("postmaster.pid")).unwrap_or_default();
@@ -190,8 +192,8 @@ impl Cluster {
             && UnixStream::connect(self.socket_folder.join(SOCKET_FILE)).is_ok()
     }
 
-    /// Whether the process that the pid file names is a server on this cluster, and not one that has
-    /// got the same id since.
+    /// Whether the process in the pid file is a server on this cluster, and not one that has reused
+    /// its id.
     fn orphan_runs(&self) -> bool {
         let cluster = self.folder.cluster();
         let notes = fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
@@ -200,7 +202,7 @@ impl Cluster {
             return false;
         };
         if Path::new(PROC).exists() {
-            return works_in(&Path::new(PROC).join(pid.to_string()), &cluster);
+            return runs_in(&Path::new(PROC).join(pid.to_string()), &cluster);
         }
         let output = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
         output.is_ok_and(|output| {
@@ -209,21 +211,21 @@ impl Cluster {
     }
 }
 
-/// How many processes work in a folder, as those of a PostgreSQL server do in their cluster; 0 where
-/// the system does not tell.
+/// How many processes have a folder as their working directory, as a PostgreSQL server's do; 0
+/// where the system does not tell.
 fn processes_in(folder: &Path) -> usize {
     let processes = fs::read_dir(PROC).into_iter().flatten().flatten();
-    processes.filter(|process| works_in(&process.path(), folder)).count()
+    processes.filter(|process| runs_in(&process.path(), folder)).count()
 }
 
-fn works_in(process: &Path, folder: &Path) -> bool {
+fn runs_in(process: &Path, folder: &Path) -> bool {
     fs::read_link(process.join("cwd")).is_ok_and(|working| working == folder)
 }
 
-/// Ends the server: sessions are ended at once, what is committed is written.
+/// Stops the server: sessions end at once, committed data is safe.
 pub fn stop(server: &mut Child) -> std::io::Result<()> {
-    // A server that is just recovering from a crash may not heed the first. The second leaves the
-    // recovery to the next start, and loses nothing either.
+    // A server in crash recovery may not react to SIGINT. SIGQUIT leaves recovery to the next
+    // start, and loses no data either.
     for (ask, patience) in [(Signal::INT, STOP_TIMEOUT / 4), (Signal::QUIT, STOP_TIMEOUT)] {
         signal(server.id(), ask);
         let deadline = Instant::now() + patience;
@@ -231,7 +233,7 @@ pub fn stop(server: &mut Child) -> std::io::Result<()> {
             if server.try_wait()?.is_some() {
                 return Ok(());
             }
-            sleep(POLL);
+            sleep(POLL_INTERVAL);
         }
     }
     server.kill()

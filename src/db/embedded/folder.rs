@@ -1,7 +1,7 @@
-//! `DATA_DIR`: where it lies, who owns what in it, and who is using it.
+//! `DATA_DIR`: its path, the ownership of what is in it, and its lock.
 //!
-//! `lock` is held by the service that runs, `jwt_secret` is readable by its owner alone, `cluster`
-//! is PostgreSQL's, `run` its socket's, `postgresql.log` what it has to say.
+//! `lock` is held by the running service, `jwt_secret` is readable by its owner alone, `cluster` is
+//! PostgreSQL's data, `run` its socket's folder, `postgresql.log` its log.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
@@ -16,25 +16,25 @@ use super::programs::{User, unprivileged_user};
 use crate::db::SetupError;
 use crate::secret::{MIN_SECRET_BYTES, Secret};
 
-/// Where root keeps the data if the user postgres cannot enter the default folder.
+/// Used by root if the user postgres cannot enter the default folder.
 const SYSTEM_DATA_DIR: &str = "/var/lib/healthcare-backend";
 
-/// Where `DATA_DIR` lies if it is not set, relative to the working directory.
+/// The default `DATA_DIR`, relative to the working directory.
 const DEFAULT_DATA_DIR: &str = "./data";
 
-/// A folder that exists and that PostgreSQL can enter.
+/// An existing folder that PostgreSQL can enter.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
     owner: Option<User>,
 }
 
-/// Held as long as this lives, and let go by the system if the process dies.
+/// Held until dropped, and released by the system if the process dies.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "dropping the file releases the lock")] File);
 
 impl Folder {
-    /// Makes the folder if it is not there.
+    /// Creates the folder if it does not exist.
     pub fn open(data_dir: Option<&Path>) -> Result<Self, SetupError> {
         let owner = unprivileged_user()?;
         let path = create(data_dir.unwrap_or(Path::new(DEFAULT_DATA_DIR)))?;
@@ -49,7 +49,7 @@ impl Folder {
                 closed.display()
             )));
         }
-        // An empty default folder would only mislead.
+        // Do not leave an empty default folder behind.
         let _ = fs::remove_dir(&path);
         Ok(Self { path: create(Path::new(SYSTEM_DATA_DIR))?, owner })
     }
@@ -66,8 +66,8 @@ impl Folder {
         self.path.join("postgresql.log")
     }
 
-    /// Removes what an `initdb` that did not come to its end has left. One that a crash has left behind
-    /// may still write there: what cannot be removed now is removed at the next first start.
+    /// Removes clusters that an interrupted `initdb` left behind. One that survived a crash may
+    /// still write there: what cannot be removed now is removed at the next first start.
     pub fn remove_unfinished_clusters(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -80,7 +80,7 @@ impl Folder {
         }
     }
 
-    /// The last reason that the server gave for not running.
+    /// The last fatal error in the server's log.
     pub fn last_fatal_error(&self) -> Option<String> {
         let log = fs::read(self.log()).ok()?;
         let log = String::from_utf8_lossy(&log);
@@ -88,12 +88,12 @@ impl Folder {
         Some(reason.trim().to_owned())
     }
 
-    /// The version that made the cluster, if there is one.
+    /// The version that created the cluster, if there is one.
     pub fn cluster_version(&self) -> Option<String> {
         fs::read_to_string(self.cluster().join("PG_VERSION")).ok()
     }
 
-    /// The folder of the socket that the running server has noted in its pid file.
+    /// The socket folder in the running server's pid file.
     pub fn running_socket_folder(&self) -> Option<PathBuf> {
         let notes = fs::read_to_string(self.cluster().join("postmaster.pid")).ok()?;
         notes.lines().nth(4).filter(|line| !line.is_empty()).map(PathBuf::from)
@@ -116,7 +116,7 @@ impl Folder {
         }
     }
 
-    /// As [`lock`](Self::lock), but waits a little for a command that only looks whether it is free.
+    /// As [`lock`](Self::lock), but retries briefly: a command may be testing whether it is free.
     pub fn lock_patiently(&self) -> Result<Option<Lock>, SetupError> {
         for _ in 0..10 {
             if let Some(lock) = self.lock()? {
@@ -127,7 +127,7 @@ impl Folder {
         Ok(None)
     }
 
-    /// Makes a folder that only the server's user can enter.
+    /// Creates a folder that only the server's user can enter.
     pub fn create_private(&self, path: &Path) -> Result<(), SetupError> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -140,7 +140,7 @@ impl Folder {
             .map_err(|error| cannot("own", path, &error))
     }
 
-    /// The server's log, opened to be added to; begun anew once it is large.
+    /// The server's log, opened for appending; truncated once it is large.
     pub fn open_log(&self) -> Result<File, SetupError> {
         const LARGE: u64 = 16 << 20;
         let path = self.log();
@@ -155,7 +155,7 @@ impl Folder {
             .map_err(|error| cannot("open", &path, &error))
     }
 
-    /// The secret that signs tokens, made at the first call.
+    /// The secret that signs tokens, generated at the first call.
     pub fn jwt_secret(&self) -> Result<Secret, SetupError> {
         let path = self.path.join("jwt_secret");
         if let Ok(mut file) = File::open(&path) {
@@ -169,7 +169,8 @@ impl Folder {
             });
         }
         let secret = random_hex::<32>()?;
-        // Written beside its place and renamed, so that a crash leaves a whole secret or none.
+        // Written under a temporary name and renamed, so that a crash leaves a complete secret or
+        // none.
         let unfinished = self.path.join("jwt_secret.new");
         let _ = fs::remove_file(&unfinished);
         OpenOptions::new()
@@ -182,12 +183,12 @@ impl Folder {
                 file.sync_all()
             })
             .map_err(|error| cannot("write", &path, &error))?;
-        self.put_in_place(&unfinished, &path)?;
+        self.rename_durably(&unfinished, &path)?;
         Secret::new(secret).ok_or_else(|| SetupError::new("the secret is too short"))
     }
 
-    /// Renames what is finished, so that not even a power cut undoes it.
-    pub fn put_in_place(&self, unfinished: &Path, path: &Path) -> Result<(), SetupError> {
+    /// Renames and syncs the folder, so that the rename survives a power failure.
+    pub fn rename_durably(&self, unfinished: &Path, path: &Path) -> Result<(), SetupError> {
         fs::rename(unfinished, path)
             .and_then(|()| sync(&self.path))
             .map_err(|error| cannot("make", path, &error))
@@ -224,7 +225,7 @@ fn create(path: &Path) -> Result<PathBuf, SetupError> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
     let missing = path.ancestors().take_while(is_missing).count();
     if missing > 0 {
-        // Others may pass through, as root's server does, but not look around.
+        // Others may traverse it, as the server does when run by root, but not list it.
         DirBuilder::new()
             .recursive(true)
             .mode(0o711)
@@ -238,12 +239,12 @@ fn create(path: &Path) -> Result<PathBuf, SetupError> {
     Ok(path)
 }
 
-/// Brings the names in a folder to the disk. Syncing a file does not do that for its name (fsync(2)).
+/// Syncs the entries of a folder. Syncing a file does not sync its name (fsync(2)).
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The outermost folder on the way to `path` that the user cannot enter, found by trying.
+/// The outermost ancestor of `path` that the user cannot enter, found by trying.
 fn first_closed_folder(path: &Path, user: User) -> Option<PathBuf> {
     let mut ancestors: Vec<&Path> = path.ancestors().collect();
     ancestors.reverse();

@@ -1,4 +1,4 @@
-//! PostgreSQL's server programs: where they are installed, and as whom they run.
+//! PostgreSQL's server programs: where they are installed, and which user runs them.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use super::major_version;
 use crate::db::SetupError;
 
-/// The folders of PostgreSQL's packages, with the versions' folders one level below the first part:
-/// Debian, Fedora, Homebrew on both of its prefixes, and what is installed by hand.
+/// Where packages install PostgreSQL, as a parent of versioned folders and the folder of the
+/// programs below: Debian, Fedora, Homebrew with both of its prefixes, and manual installations.
 const USUAL_FOLDERS: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", "bin"),
     ("/usr", "bin"),
@@ -19,7 +19,7 @@ const USUAL_FOLDERS: [(&str, &str); 6] = [
     ("/opt/homebrew", ""),
 ];
 
-/// The user as whom PostgreSQL runs when the service runs as root, which PostgreSQL refuses.
+/// The user that runs PostgreSQL when the service runs as root, which PostgreSQL refuses.
 const UNPRIVILEGED_USER: &str = "postgres";
 
 /// One installed PostgreSQL.
@@ -30,7 +30,7 @@ pub struct Programs {
     user: Option<User>,
 }
 
-/// Whom the programs run as, if not as the service's own user.
+/// The user that runs the programs, if not the service's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,
@@ -38,8 +38,8 @@ pub struct User {
 }
 
 impl Programs {
-    /// Looks in `postgres_bin` alone if it is given; else in `PATH` and the usual folders, for the
-    /// version that an existing cluster needs, or else the first.
+    /// Looks only in `postgres_bin` if it is given, else in `PATH` and the usual folders, for the
+    /// version of an existing cluster, or else for the first.
     pub fn find(
         postgres_bin: Option<&Path>,
         cluster_version: Option<&str>,
@@ -79,15 +79,17 @@ impl Programs {
         }))
     }
 
-    /// Whom files must belong to for the programs to use them, if not to the service's own user.
+    /// The owner that the programs' files need, if not the service's own user.
     pub fn user(&self) -> Option<User> {
         self.user
     }
 
-    /// A command that runs one of the programs as the right user, away from the terminal's signals.
+    /// A command that runs one of the programs as the right user, in a process group of its own so
+    /// that it gets no signals of the terminal.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.folder.join(program));
-        // The programs enter the working directory again when they start; theirs may be closed.
+        // The programs change into their working directory at start, and ours may not be accessible
+        // to them.
         command.current_dir("/").stdin(Stdio::null()).process_group(0);
         if let Some(user) = self.user {
             command.uid(user.uid).gid(user.gid);
@@ -96,7 +98,7 @@ impl Programs {
     }
 }
 
-/// As root, the user to run the programs as.
+/// The user to run the programs as, if this process runs as root.
 pub fn unprivileged_user() -> Result<Option<User>, SetupError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

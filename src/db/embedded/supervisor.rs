@@ -1,4 +1,4 @@
-//! Keeps the server running: one that dies on its own is started again.
+//! Keeps the server running: restarts it when it dies.
 
 use std::process::Child;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 
-/// How often the server is looked at, and the pause before another try to start it.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the server is checked, and the pause between attempts to start it.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A thread that owns the server process.
 pub struct Supervisor {
@@ -21,7 +21,7 @@ impl Supervisor {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut server = Some(server);
-            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let runs =
                     server.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
                 if !runs {

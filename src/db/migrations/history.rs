@@ -1,5 +1,5 @@
-//! Which migrations a database has, what they require of programs, and how one is added. The table is
-//! refinery's, so that programs which leave all of this to refinery read it too.
+//! The history of migrations: which are applied, which program version they require, and applying
+//! one. The table is refinery's, so that programs that use refinery itself can read it.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 use super::MIGRATIONS;
 use crate::db::SetupError;
 
-/// The advisory lock that an instance holds while it adds a migration: "healthca" in ASCII.
+/// The advisory lock that is held while a migration is applied: "healthca" in ASCII.
 const LOCK: i64 = 0x6865_616c_7468_6361;
-/// How long a migration waits for a lock. Whoever comes to the table meanwhile waits behind it.
+/// How long a migration waits for a lock. New queries on the table queue behind it meanwhile.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(300);
-/// What the line of a migration begins with that names the oldest program which may serve after it.
+/// Marks the line of a migration that names the oldest program version that can serve after it.
 const REQUIRES: &str = "-- Requires: ";
 
-/// The migrations that the database does not have yet, in their order. An error if those it has are
-/// not ours, or if they require a newer program.
+/// The migrations that are not applied yet, in order. An error if those applied are not ours, or if
+/// they require a newer program.
 pub async fn pending(client: &Client) -> Result<Vec<Migration>, SetupError> {
     check_requirements(client).await?;
     let applied = applied(client).await?;
@@ -45,7 +45,7 @@ pub async fn pending(client: &Client) -> Result<Vec<Migration>, SetupError> {
     Ok(pending)
 }
 
-/// Applies a migration, unless another instance has done so meanwhile: all of it or nothing.
+/// Applies a migration in one transaction, unless another instance has done so meanwhile.
 pub async fn apply(client: &mut Client, migration: &Migration) -> Result<(), SetupError> {
     let failed = |error: tokio_postgres::Error| {
         let who = match error.code() {
@@ -57,7 +57,7 @@ pub async fn apply(client: &mut Client, migration: &Migration) -> Result<(), Set
         SetupError::because(&format!("{migration} cannot be applied{who}"), &error)
     };
     let transaction = client.transaction().await.map_err(failed)?;
-    // A migration may take longer than a request's statement.
+    // A migration may take longer than the statement timeout of requests.
     let begin = format!(
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}; \
          SELECT pg_advisory_xact_lock({LOCK}); \
@@ -84,7 +84,7 @@ async fn add(
         (migration.version(), migration.name(), migration.checksum().to_string());
     let sql = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
                VALUES ($1, $2, $3, $4)";
-    // In RFC 3339, as refinery writes and reads it.
+    // RFC 3339, as in refinery.
     let now = Timestamp::now().to_string();
     transaction.execute(sql, &[&version, &name, &now, &checksum]).await?;
     if let Some(minimum) = requirement(migration.sql().unwrap_or_default()) {
@@ -94,7 +94,7 @@ async fn add(
     Ok(())
 }
 
-/// The oldest program that may serve after a migration, if its text names one.
+/// The oldest program version that can serve after a migration, if its text names one.
 pub fn requirement(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix(REQUIRES))
 }
@@ -117,7 +117,7 @@ async fn check_requirements(client: &Client) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// The numbers of a version.
+/// The numeric parts of a version.
 pub fn parts(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
@@ -130,7 +130,7 @@ fn ours() -> Result<Vec<Migration>, SetupError> {
         .map_err(|error| SetupError::new(format!("a migration is misnamed: {error}")))
 }
 
-/// The number and the checksum of every migration that the database has, in their order.
+/// Version and checksum of every applied migration, in order.
 async fn applied(client: &impl GenericClient) -> Result<Vec<(i32, String)>, SetupError> {
     if !exists(client, "refinery_schema_history").await? {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! What of a list has not been sent, and the chunks that it is sent in.
+//! The rest of a list, and the chunks in which it is sent.
 
 use std::time::Duration;
 
@@ -12,65 +12,65 @@ use crate::error::Result;
 use crate::http::budget::{Allowance, Lease};
 use crate::http::query::Page;
 
-/// What a chunk comes to at most, in bytes. Every row fits.
+/// The largest chunk, in bytes. Every row fits.
 const CHUNK_BYTES: usize = 128 << 10;
-/// What the names in a row's JSON add to the row, in bytes.
+/// What the member names add to a row's JSON, in bytes.
 const NAMES_BYTES: usize = 448;
-/// Rows of a chunk at most.
+/// The most rows of a chunk.
 const MAX_ROWS: i64 = 1000;
-/// How long a list waits for room for its next chunk, until it breaks off.
+/// How long a stream waits for a lease for its next chunk before it fails.
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
 
-/// What of a list has not been written. Between two chunks it holds no connection and no memory.
+/// What has not been written of a list. Between two chunks it holds no connection and no memory.
 pub struct Rest {
     pub list: List,
     pub allowance: Allowance,
     pool: Pool,
-    /// The chunk that is written already.
+    /// The chunk that is serialized already.
     pub first: Option<Chunk>,
     /// The last id that was written.
     after: i64,
-    /// The last id of a page, once it is known.
+    /// The last id of the page, once it is known.
     until: i64,
-    /// Rows that may still be written: rows that are added meanwhile do not lengthen a page.
+    /// The rows that may still be written: rows that are inserted meanwhile do not lengthen a page.
     left: i64,
-    /// Rows of the next chunk.
+    /// The number of rows of the next chunk.
     rows: i64,
     /// Whether an element has been written.
     begun: bool,
-    /// Whether all has been written.
+    /// Whether the list is complete.
     pub ended: bool,
-    /// Whether there is more behind the page.
+    /// Whether there are rows after the page.
     pub more: bool,
 }
 
-/// A part of the array.
+/// A part of the JSON array.
 pub struct Chunk {
     bytes: Vec<u8>,
     lease: Lease,
 }
 
 impl Chunk {
-    /// The beginning.
+    /// The first chunk.
     pub fn first(lease: Lease) -> Self {
         Self { bytes: vec![b'['], lease }
     }
 
-    /// Makes room for the JSON of rows, as far as it will be used.
+    /// Reserves the capacity for the JSON of rows, up to the size of a chunk.
     fn reserve(&mut self, rows: &[Row]) {
         let bytes: usize = rows.iter().map(|row| row.raw_size_bytes() + NAMES_BYTES).sum();
         self.bytes.reserve_exact(bytes.min(CHUNK_BYTES.saturating_sub(self.bytes.len())));
     }
 
     fn into_bytes(mut self) -> Bytes {
-        // What the rows might have come to is not to be held while they are sent.
+        // Unused capacity must not be held while the chunk is sent.
         if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
             self.bytes.shrink_to_fit();
         }
         self.lease.keep(self.bytes.into())
     }
 
-    /// The end.
+    /// The last chunk.
     pub fn last(mut self) -> Bytes {
         self.bytes.push(b']');
         self.into_bytes()
@@ -78,7 +78,7 @@ impl Chunk {
 }
 
 impl Rest {
-    /// All of a list or page. The first chunk has `rows` rows at most.
+    /// A whole list or page. The first chunk has at most `rows` rows.
     pub fn new(allowance: Allowance, pool: Pool, page: Page, rows: i64, list: List) -> Self {
         Self {
             list,
@@ -95,8 +95,8 @@ impl Rest {
         }
     }
 
-    /// Writes the shared connection's rows. The last of them only tells whether there is one more. Tells whether none
-    /// of them has to be fetched again.
+    /// Writes the rows from the shared connection, of which the last only shows whether there is
+    /// one more. Returns whether none of them must be fetched again.
     pub fn write_first(
         &mut self,
         rows: &[Row],
@@ -122,7 +122,8 @@ impl Rest {
         Ok(all || self.ended)
     }
 
-    /// Adds a chunk's rows to the first chunk. Where there is no room, what it holds goes before them.
+    /// Fetches a chunk's rows into the first chunk. If there is no room for more, what it has is
+    /// sent first.
     pub async fn fetch_into(&mut self, chunk: &mut Chunk) -> Result<()> {
         if !self.allowance.extend(&mut chunk.lease, CHUNK_BYTES) {
             if self.begun {
@@ -134,7 +135,7 @@ impl Rest {
         self.fetch(chunk).await
     }
 
-    /// Looks where a page ends, unless that is known.
+    /// Finds the last id of the page, unless it is known.
     pub async fn seek_end(&mut self, after: i64, limit: i64) -> Result<()> {
         if self.until == i64::MAX {
             let PageEnd { last, more } = self.list.page_end(&self.pool, after, limit).await?;
@@ -191,7 +192,7 @@ impl Rest {
         Ok(())
     }
 
-    /// Appends rows until one is behind the end or does not fit, and tells how many.
+    /// Appends rows until one is after the end or does not fit, and returns their number.
     fn write(&mut self, rows: &[Row], chunk: &mut Chunk) -> Result<usize> {
         chunk.reserve(rows);
         for (at, row) in rows.iter().enumerate() {
@@ -228,8 +229,8 @@ impl Rest {
     }
 }
 
-/// Rows of a chunk after one of `rows` rows with `mean` bytes each. It grows slowly, so that large
-/// rows behind many small ones are not looked at in vain.
+/// The number of rows of the next chunk, given one of `rows` rows with `mean` bytes each. It at
+/// most doubles, so that large rows after many small ones are not fetched in vain.
 fn next_rows(rows: i64, mean: usize) -> i64 {
     let fitting = i64::try_from(CHUNK_BYTES / mean.max(1)).unwrap_or(MAX_ROWS);
     fitting.clamp(1, MAX_ROWS.min(2 * rows.max(1)))

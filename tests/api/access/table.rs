@@ -1,11 +1,11 @@
-//! The access table: what each route answers to its owner and to another user.
+//! The access table: the response of each route to its owner and to another user.
 
 use healthcare_backend::routes::{Access, Route};
 
 pub struct Row {
     /// Its path, and its name in the log.
     pub label: &'static str,
-    /// Other paths that are the same.
+    /// Other paths of the same route.
     pub also: &'static [&'static str],
     pub id: Id,
     pub allow: &'static str,
@@ -17,11 +17,11 @@ pub struct Row {
 pub struct Cell {
     pub method: &'static str,
     pub owner: u16,
-    /// Status and code of the error; no code where another user succeeds too.
+    /// Status and code of the error; no code if another user succeeds too.
     pub other: (u16, &'static str),
 }
 
-/// Whose id stands in the path.
+/// Which id the path has.
 pub enum Id {
     None,
     Patient,
@@ -31,7 +31,7 @@ pub enum Id {
 }
 
 impl Row {
-    /// Its paths, with and without a slash at the end.
+    /// Its paths, with and without a trailing slash.
     pub fn paths(&self) -> Vec<String> {
         let with_slash = |path: &str| format!("{}/", path.trim_end_matches('/'));
         let mut paths: Vec<String> = [&[self.label], self.also]

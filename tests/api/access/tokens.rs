@@ -1,4 +1,4 @@
-//! Tokens that must not open anything.
+//! Tokens that must be refused everywhere.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::harness::{JWT_SECRET, TestServer};
 /// `{"alg":"none","typ":"JWT"}` in base64url.
 const ALG_NONE: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
 
-/// Every kind of token that is not valid, made from two that are.
+/// Every kind of invalid token, derived from two valid ones.
 pub fn bad_tokens(own: &str, others: &str) -> Vec<(&'static str, String)> {
     let [header, payload, signature] = parts(own);
     let [_, other_payload, other_signature] = parts(others);
@@ -72,7 +72,7 @@ pub fn bad_tokens(own: &str, others: &str) -> Vec<(&'static str, String)> {
 struct Claims(Value);
 
 impl Claims {
-    /// Those of a token of the service, so that nothing is wrong with them but what is changed.
+    /// The claims of a valid token, so that only the changed claim is wrong.
     fn of(token: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_aud = false;
@@ -111,7 +111,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Without this, the bad tokens could be bad for another reason than the one they name.
+/// Control test: a token that is built the same way without a defect is accepted.
 #[tokio::test]
 async fn a_token_that_is_signed_again_is_valid() {
     let server = TestServer::start().await;

@@ -1,4 +1,4 @@
-//! Bodies that are bombs, lies or riddles.
+//! Malicious bodies: decompression bombs, wrong lengths and types, ambiguous JSON.
 
 use super::{Attack, Scene, request};
 
@@ -130,7 +130,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     for kind in
         ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
     {
-        // What a page of another origin could send without asking first.
+        // What a page of another origin can send without a preflight.
         let bytes = String::from_utf8(post("", br#"{"name":"Eve"}"#)).unwrap();
         let bytes = bytes.replace("application/json", kind);
         attacks.push(Attack::new(format!("a body of {kind}"), bytes, &[415]));

@@ -1,4 +1,4 @@
-//! Many requests on one connection, many connections at once, and bodies that are announced first.
+//! Pipelined requests, many connections at once, and `Expect: 100-continue`.
 
 use std::fmt::Write;
 
@@ -64,7 +64,7 @@ async fn pipelined_writes_happen_in_order() {
     assert_eq!(ages, (0..=100).map(|age| json!(age)).collect::<Vec<_>>());
 }
 
-/// The head of a request whose client waits before it sends the body.
+/// The head of a request whose client waits for 100 Continue.
 fn waiting(line: &str, token: &str, headers: &str) -> String {
     format!(
         "{line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
@@ -132,16 +132,16 @@ async fn a_flood_of_large_heads_and_bodies_gives_its_memory_back() {
     let mut sockets = Vec::new();
     for _ in 0..150 {
         sockets.push(send(program.address(), &endless).await);
-        // All but the last byte, so that the service must keep the rest.
+        // All but the last byte, so that the service must hold the rest.
         let body = std::str::from_utf8(&body[..body.len() - 1]).unwrap();
         sockets.push(send(program.address(), body).await);
     }
     let held = program.resident_kib();
     drop(sockets);
-    // The service notices in its own time that the clients have left.
+    // The service notices asynchronously that the clients have disconnected.
     until(&format!("{held} KiB become {before} again"), async || {
         program.client().get("/health/live").await.expect(200);
-        // Refused until the service knows that the user's bodies will not come.
+        // Refused until the service notices that the user's bodies will not arrive.
         let listed = user.get("/api/patients").await.status == 200;
         (listed && program.resident_kib() < before + MARGIN).then_some(())
     })

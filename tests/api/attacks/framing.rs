@@ -1,18 +1,18 @@
-//! Request smuggling: where a body ends must be beyond doubt, or the connection does.
+//! Request smuggling: if the end of a body is ambiguous, the connection must be closed.
 
 use super::{Attack, Scene};
 
 const JSON: &str = r#"{"name":"Eve"}"#;
 const CHUNKS: &str = "e\r\n{\"name\":\"Eve\"}\r\n0\r\n\r\n";
-/// Follows every attack on its connection. Its answer says that the service and the client agree
+/// Follows every attack on its connection. Its response shows that service and client agree on
 /// where the attack ended.
 const PROBE: &str = "GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
-/// The answers where all is well: the patient and the probe.
+/// The responses if the framing is valid: the patient's and the probe's.
 const FINE: &[u16] = &[201, 200];
 const REFUSED: &[u16] = &[400];
 
-/// Headers that say how long the body is, and a body of this text.
+/// Length headers, with a body of this text.
 const LENGTHS: [(&str, &str, &[u16]); 23] = [
     // RFC 9110, section 8.6, lets the same length twice count as one.
     ("the same length twice", "content-length: 14\r\ncontent-length: 14\r\n", FINE),
@@ -41,11 +41,11 @@ const LENGTHS: [(&str, &str, &[u16]); 23] = [
     ("a length with an underscore", "content_length: 14\r\n", &[400, 400]),
 ];
 
-/// Headers that say that the body comes in chunks, and a body in chunks.
+/// Transfer encodings, with a chunked body.
 const ENCODINGS: [(&str, &str, &[u16]); 21] = [
     ("chunked", "transfer-encoding: chunked\r\n", FINE),
     ("chunked in capitals", "Transfer-Encoding: CHUNKED\r\n", FINE),
-    // RFC 9112, section 6.1: chunked counts, and the connection must end.
+    // RFC 9112, section 6.1: chunked overrides the length, and the connection must be closed.
     ("a length, then chunked", "content-length: 3\r\ntransfer-encoding: chunked\r\n", &[201]),
     ("chunked, then a length", "transfer-encoding: chunked\r\ncontent-length: 3\r\n", &[201]),
     ("chunked and a wrong length", "transfer-encoding: chunked\r\ncontent-length: x\r\n", &[201]),
@@ -104,7 +104,7 @@ fn chunks() -> Vec<(&'static str, String, &'static [u16])> {
             format!("e\r\n{JSON}\r\n0\r\n{}", "a: b\r\n".repeat(50_000)),
             REFUSED,
         ),
-        // It becomes the beginning of the next method.
+        // It becomes the start of the next method.
         ("something behind the last chunk", format!("{CHUNKS}x"), &[201, 405]),
         ("an empty body", "0\r\n\r\n".to_owned(), &[400, 200]),
     ]
@@ -134,7 +134,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     attacks
 }
 
-/// Requests in the bodies of others, which must stay bodies.
+/// Requests inside of bodies, which must remain bodies.
 fn hidden(scene: &Scene) -> Vec<Attack> {
     let (token, mapping) = (scene.victim.token(), scene.victim.mapping);
     let inner = format!(

@@ -1,8 +1,8 @@
-//! Methods, targets, versions and headers that no proper client would send, and too many of them.
+//! Malformed or excessive methods, targets, versions and headers.
 
 use super::{Attack, END, Scene};
 
-/// The first line, and the only answer.
+/// The request line, and the only response.
 const LINES: [(&str, u16); 46] = [
     ("TRACE /api/patients HTTP/1.1", 405),
     ("TRACK /api/patients HTTP/1.1", 405),
@@ -13,7 +13,7 @@ const LINES: [(&str, u16); 46] = [
     ("GE\0T /health/live HTTP/1.1", 400),
     ("GET{} /health/live HTTP/1.1", 400),
     ("PRI * HTTP/1.1", 404),
-    // An absolute target is as good as its path, whoever it names (RFC 9112, section 3.2.2).
+    // Only the path of an absolute target counts, whatever host it names (RFC 9112, section 3.2.2).
     ("GET http://evil.example/health/live HTTP/1.1", 200),
     ("GET https://evil.example:1/api/patients HTTP/1.1", 401),
     ("GET http://evil.example/nowhere HTTP/1.1", 404),
@@ -154,7 +154,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     attacks
 }
 
-/// Too much of everything in a head.
+/// Heads beyond every limit.
 fn floods() -> Vec<Attack> {
     let get = |target: &str, headers: &str| format!("GET {target} HTTP/1.1\r\n{headers}{END}");
     let path = |length: usize| "/".to_owned() + &"a".repeat(length - 1);

@@ -1,11 +1,11 @@
-//! Other users' ids wherever an id can stand, and fields that only the service may set.
+//! Other users' ids in every position, and fields that only the service may set.
 
 use serde_json::json;
 
 use super::{Attack, Scene, request};
 use crate::harness::TestDb;
 
-/// Somebody else's path, or an own one with somebody else's id in it.
+/// The victim's path, or an own path with the victim's id in it.
 fn others(scene: &Scene) -> Vec<(String, String, String, u16)> {
     let (own, other) = (&scene.attacker, &scene.victim);
     let row = |method: &str, target: String, body: &str, status| {
@@ -60,9 +60,9 @@ fn others(scene: &Scene) -> Vec<(String, String, String, u16)> {
     for method in ["PUT", "PATCH"] {
         rows.push(row(method, patient.clone(), change, 404));
         rows.push(row(method, doctor.clone(), change, 403));
-        // Nobody changes mappings.
+        // Mappings cannot be updated.
         rows.push(row(method, mapping(other.mapping), change, 405));
-        // The id in the path is the one that counts.
+        // The id in the path takes precedence.
         let stolen = json!({"id": other.patient, "created_by": other.user, "notes": "mine"});
         let target = format!("/api/patients/{}", own.patient);
         rows.push(row(method, target, &stolen.to_string(), 200));
@@ -73,7 +73,7 @@ fn others(scene: &Scene) -> Vec<(String, String, String, u16)> {
     rows
 }
 
-/// What a client would like to set, beside what it may.
+/// Fields that a client may not set.
 const WISHES: [(&str, &str); 12] = [
     ("role", r#""admin""#),
     ("is_admin", "true"),
@@ -89,10 +89,10 @@ const WISHES: [(&str, &str); 12] = [
     ("constructor", r#"{"prototype":{"role":"admin"}}"#),
 ];
 
-/// Fields of the server's own, which are accepted and ignored.
+/// Fields that the server sets, which are accepted and ignored.
 const IGNORED: [&str; 5] = ["created_by", "id", "version", "created_at", "updated_at"];
 
-/// Creates or changes something with a wish; the status if the wish is ignored.
+/// Creates or changes a row with such a field; the status if it is ignored.
 fn assignments(scene: &Scene) -> Vec<(String, String, String, u16)> {
     let own = &scene.attacker;
     let mut rows = Vec::new();
@@ -133,7 +133,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     .collect()
 }
 
-/// What the attacker got is the attacker's own, and nobody has got a right.
+/// The result belongs to the attacker, and no role has changed.
 pub async fn nobody_has_become_more(scene: &Scene, database: &TestDb) {
     let connection = database.connect().await;
     let count = async |sql: &str,

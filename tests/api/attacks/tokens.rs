@@ -1,4 +1,4 @@
-//! Forged access tokens: none opens anything.
+//! Forged access tokens, which must be refused everywhere.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,12 +21,12 @@ fn forged(header: &[u8], claims: &[u8], key: &[u8]) -> String {
     format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-/// A header with something more than a valid one has.
+/// A valid header with one more member.
 fn header_with(more: &str) -> String {
     format!(r#"{{"alg":"HS256","typ":"JWT"{more}}}"#)
 }
 
-/// Headers of tokens that the attacker has signed with a key that the header names.
+/// Headers of tokens signed with a key that the header itself names.
 const KEYS: [(&str, &str); 8] = [
     ("a jwk", r#","jwk":{"kty":"oct","k":"YSBrZXkgdGhhdCB0aGUgYXR0YWNrZXIgaGFzIGNob3Nlbg"}"#),
     ("a jku", r#","jku":"http://evil.example/keys.json""#),
@@ -89,7 +89,8 @@ const CLAIMS: [(&str, &str); 27] = [
     ("nbf", r#""9999999999""#),
 ];
 
-/// The claims of a token as text, so that they can be spoiled in ways that no library writes.
+/// The claims of a token as text, so that they can be malformed in ways that no library would
+/// write.
 fn claims_of(token: &str) -> String {
     let claims = token.split('.').nth(1).unwrap();
     String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
@@ -147,7 +148,7 @@ pub fn attacks(scene: &Scene) -> Vec<Attack> {
     attacks
 }
 
-/// Without this, the forged tokens could be bad for another reason than the one they name.
+/// Control test: a token that is built the same way without a defect is accepted.
 #[tokio::test]
 async fn a_token_that_is_forged_with_the_right_key_and_nothing_wrong_is_valid() {
     let server = TestServer::start().await;

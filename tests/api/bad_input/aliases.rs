@@ -1,12 +1,12 @@
-//! Other names for fields: they work on input, are known by the name that was sent, and never stand
-//! beside another name of the same field.
+//! Aliases of fields: they are accepted in bodies, reported by the name that was sent, and must not
+//! be combined with another name of the field.
 
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{Setting, invalid, refused_for};
 
-/// Resource, field, alias, and values that are right and wrong.
+/// Resource, field, alias, and a valid and an invalid value.
 const ALIASES: [(&str, &str, &str, &str, &str); 12] = [
     ("patients", "phone", "phone_number", "\"123\"", "\"abc\""),
     ("patients", "phone", "contact", "\"123\"", "\"abc\""),
@@ -22,7 +22,7 @@ const ALIASES: [(&str, &str, &str, &str, &str); 12] = [
     ("doctors", "hospital", "hospital_affiliation", "\"General\"", "7"),
 ];
 
-/// The other names of the ids, which are spelled as nothing else here.
+/// The aliases of the ids, the only ones in camel case.
 const IDS: [(&str, &str); 4] = [
     ("patient_id", "patient"),
     ("patient_id", "patientId"),
@@ -30,7 +30,7 @@ const IDS: [(&str, &str); 4] = [
     ("doctor_id", "doctorId"),
 ];
 
-/// The required fields but this one, to be followed by it.
+/// The required fields without this one, which is appended.
 fn others(resource: &str, field: &str) -> String {
     let required: &[(&str, &str)] = match resource {
         "doctors" => &[("name", "\"N\""), ("specialization", "\"S\"")],

@@ -1,5 +1,4 @@
-//! Bodies as a whole: their type, unknown fields, all that is wrong at once, and what is checked
-//! before what.
+//! Whole bodies: content type, unknown fields, all errors at once, and the order of checks.
 
 use hyper::Method;
 use serde_json::json;
@@ -38,7 +37,7 @@ async fn only_json_in_utf_8_is_read() {
             let answer = client.send(method.clone(), &path, Some(body.clone().into())).await;
             refused(&case, answer, 415, "unsupported_media_type");
         }
-        // No body has no type either.
+        // No body and no content type.
         let answer = setting.user.send(method.clone(), &path, None).await;
         refused(&case, answer, 415, "unsupported_media_type");
     }
@@ -179,7 +178,7 @@ async fn what_was_read_can_be_sent_back() {
             let after = setting.send(&method, &path, before.body.to_vec()).await.expect(200);
             assert_eq!(after.body, before.body);
         }
-        // What the server sets is ignored, whatever it says.
+        // Fields that the server sets are ignored, whatever their value.
         let claims = json!({"id": 99, "created_by": "x", "created_at": null, "updated_at": [], "version": 7});
         let after = setting.user.put(&path, &claims).await.expect(200);
         assert_eq!(after.body, before.body);
@@ -222,7 +221,7 @@ async fn a_request_with_many_mistakes_is_told_the_first_in_the_order_of_the_cont
     refused("stale", stale.delete(&doctor).await, 412, "precondition_failed");
     refused("not theirs", other.delete(&doctor).await, 403, "forbidden");
     refused("assigned", user.delete(&doctor).await, 409, "doctor_assigned");
-    // Of a mapping, the patient is looked at first.
+    // The patient of a mapping is checked first.
     let body = json!({"patient_id": i64::MAX, "doctor_id": i64::MAX});
     refused("both", user.post("/api/mappings", &body).await, 404, "patient_not_found");
 }

@@ -1,4 +1,4 @@
-//! Every field of every body, from both sides of its bounds.
+//! Every field of every body, on both sides of its bounds.
 
 use hyper::Method;
 use jiff::tz::TimeZone;
@@ -49,7 +49,7 @@ const DOCTOR: [Field; 11] = [
 const MAPPING: [Field; 3] =
     [("patient_id", Id, true), ("doctor_id", Id, true), ("notes", Text(2000), false)];
 
-/// A body with the required fields, and this one as it is spelled here.
+/// A body with the required fields, and this one as raw JSON.
 fn body(required: &Value, name: &str, value: &str) -> String {
     let mut members = vec![format!("\"{name}\":{value}")];
     for (other, value) in required.as_object().unwrap() {
@@ -121,7 +121,7 @@ async fn what_is_just_outside_is_refused_by_the_name_of_its_field() {
             }
         }
     }
-    // Nothing of it has changed anything.
+    // None of this had an effect.
     for path in resources(&setting).iter().filter_map(|resource| resource.change.as_ref()) {
         assert_eq!(setting.user.get(path).await.expect(200).json()["version"], 1);
     }
@@ -210,7 +210,7 @@ async fn a_required_field_that_is_missing_is_named() {
             invalid(&format!("{name} of {}", resource.create), answer, &[name]);
         }
     }
-    // What is not sent stays as it is.
+    // Fields that are not sent are unchanged.
     for path in resources(&setting).iter().filter_map(|resource| resource.change.as_ref()) {
         let before = setting.user.get(path).await.body;
         assert_eq!(setting.user.put(path, &json!({})).await.expect(200).body, before);
@@ -229,7 +229,7 @@ async fn a_birth_date_may_be_tomorrow_but_no_later() {
             let date = day.checked_add(days.days()).unwrap().to_string();
             answers.push(setting.user.put(&path, &json!({"date_of_birth": date})).await);
         }
-        // Once more if midnight came in between.
+        // Retried if midnight (UTC) passed in between.
         if today() != day {
             continue;
         }
@@ -252,7 +252,7 @@ async fn an_id_may_be_a_number_or_a_string_of_digits() {
         assert_eq!(mapping.json()["doctor_id"], doctor);
         setting.user.delete(&format!("/api/mappings/{}", mapping.id())).await.expect(204);
     }
-    // The largest there can be is nobody's, but an id.
+    // The largest id is valid, but not in use.
     for largest in [json!(i64::MAX), json!(i64::MAX.to_string())] {
         let body = json!({"patient_id": largest, "doctor_id": 1});
         let answer = setting.user.post("/api/mappings", &body).await;

@@ -1,4 +1,4 @@
-//! Request ids, and headers that are too many or too large.
+//! Request ids, and too many or too large headers.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn a_request_id_is_kept_if_it_is_visible_ascii_of_at_most_128_characters()
     for id in ["a", "7f3c-0001", "!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~\\", &longest] {
         let client = setting.user.with("x-request-id", id);
         assert_eq!(client.get("/api/auth/me").await.expect(200).header("x-request-id"), Some(id));
-        // That an error shows the same one in its body is checked of every answer.
+        // The client checks for every error that its body has the same id.
         assert_eq!(client.get("/x").await.expect(404).header("x-request-id"), Some(id));
         let anyone = setting.server.anyone().with("x-request-id", id);
         assert_eq!(anyone.get("/api/patients").await.header("x-request-id"), Some(id));
@@ -92,7 +92,7 @@ async fn what_is_not_http_is_a_bare_400() {
     }
 }
 
-/// The limit only keeps a failing test from hanging.
+/// The timeout only keeps a failing test from hanging.
 #[tokio::test]
 async fn half_a_request_does_not_hold_back_the_answer_before_it() {
     let setting = Setting::new().await;

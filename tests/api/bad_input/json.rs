@@ -2,7 +2,7 @@
 
 use super::{Setting, refused, refused_for};
 
-/// Bytes that are not one JSON value, or have something behind it.
+/// Bytes that are not exactly one JSON value.
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let mut bodies: Vec<(&str, Vec<u8>)> = [
         ("empty", ""),
@@ -102,7 +102,7 @@ async fn depth_does_no_harm() {
             refused(&format!("{case}: {path}"), answer, status, code);
         }
     }
-    // As deep as the size of metadata allows: kept and shown, or refused; never anything else.
+    // As deep as the size limit of metadata allows: stored and returned, or refused.
     for depth in [10, 100, 101, 128, 200, 4000] {
         let body = format!("{{\"name\":\"N\",\"metadata\":{{\"a\":{}}}}}", nested(depth));
         let answer = setting.send(&hyper::Method::POST, "/api/patients", body).await;

@@ -1,11 +1,11 @@
-//! Ids in paths, and targets that are too long.
+//! Ids in paths, and too long targets.
 
 use hyper::Method;
 
 use super::{Setting, refused};
 use crate::harness::raw;
 
-/// What stands where an id should, but is none: the path does not exist.
+/// Segments in place of an id that are none: the path does not exist.
 const NO_IDS: [&str; 22] = [
     "0",
     "00",
@@ -82,7 +82,7 @@ async fn a_target_may_have_8_kib() {
         for length in [8193, 16_384, 65_000] {
             let case = format!("{path} of {length}");
             refused(&case, setting.user.get(&target(length)).await, 414, "uri_too_long");
-            // Before anything else is looked at.
+            // Checked before anything else.
             let answer = setting.server.anyone().send(Method::TRACE, &target(length), None).await;
             refused(&case, answer, 414, "uri_too_long");
         }
@@ -107,7 +107,7 @@ async fn a_target_that_is_no_target_is_a_bad_request_or_no_path() {
     {
         let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = raw::exchange(setting.server.address(), request.as_bytes()).await;
-        // Which of the two is hyper's choice.
+        // hyper decides which of the two.
         assert!([400, 404].contains(&answer.status), "{target}: {answer:?}");
     }
 }

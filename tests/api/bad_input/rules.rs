@@ -1,5 +1,5 @@
-//! The rules of the contract as examples: for each kind of field values just inside and just outside.
-//! Values are JSON as it is sent, because much of what can be wrong is wrong in the spelling.
+//! The rules of the contract as examples: for each kind of field, values just inside and just
+//! outside. Values are raw JSON, because many errors are errors of spelling.
 
 use crate::harness::random;
 
@@ -30,17 +30,17 @@ fn texts(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| text(value)).collect()
 }
 
-/// Twice the same length: in ASCII, and in characters that are one each although they are four bytes.
+/// The same length in characters twice: in ASCII, and with four bytes each.
 fn of_length(length: usize) -> [String; 2] {
     [text(&"x".repeat(length)), text(&WIDE.repeat(length))]
 }
 
-/// Metadata of so many bytes.
+/// Metadata of this many bytes.
 fn metadata(bytes: usize) -> String {
     format!("{{\"k\":\"{}\"}}", "x".repeat(bytes - r#"{"k":""}"#.len()))
 }
 
-/// An address of so many bytes, at least 200, that nobody has.
+/// An unused e-mail of this many bytes, at least 200.
 fn email(bytes: usize) -> String {
     let label = "d".repeat(63);
     let domain = format!("{label}.{label}");
@@ -92,7 +92,7 @@ impl Kind {
                 // Two escapes that look like U+0000 and half a pair, but are not.
                 r#"{"a":"\\u0000\\ud800"}"#.to_owned(),
             ],
-            // Whether they exist is another question, asked elsewhere.
+            // Other tests check ids that do not exist.
             Self::Id => vec![],
             Self::Password => {
                 let mut good = vec![text(&"x".repeat(8)), text(&"x".repeat(71))];
@@ -102,7 +102,7 @@ impl Kind {
         }
     }
 
-    /// Values that are refused, null aside.
+    /// Values that are refused, besides null.
     pub fn bad(self) -> Vec<String> {
         let mut bad = self.of_wrong_type();
         if self.is_text() {

@@ -1,4 +1,4 @@
-//! Bodies that are just not, and much, too large.
+//! Bodies just within and far beyond the limit.
 
 use hyper::Method;
 
@@ -12,13 +12,13 @@ fn limit(path: &str) -> usize {
     if path.starts_with("/api/auth/") { AUTH_LIMIT } else { LIMIT }
 }
 
-/// The body, with white space before its end.
+/// The body, padded with white space before its end.
 fn padded(body: &str, size: usize) -> String {
     let body = body.strip_suffix('}').unwrap();
     format!("{body}{}}}", " ".repeat(size - body.len() - 1))
 }
 
-/// A request on a connection of its own, whose end nobody asks for.
+/// A request on a connection of its own, without `connection: close`.
 async fn send(
     setting: &Setting,
     method: &Method,
@@ -44,7 +44,7 @@ fn chunked(body: &str, size: usize) -> String {
 
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 
-/// That the whole answer has come says that the connection has ended.
+/// The response is only complete once the connection is closed.
 fn too_large(case: &str, answer: RawAnswer) {
     let answer = answer.expect_error(413, "body_too_large");
     assert_eq!(answer.header("connection"), Some("close"), "{case}");
@@ -96,7 +96,7 @@ async fn a_client_that_still_sends_gets_the_answer() {
         let body = chunked(&body, 64 << 10);
         too_large(path, send(&setting, &Method::POST, path, CHUNKED, &body).await);
     }
-    // Also where the body is not looked at at all.
+    // Also on routes that ignore the body.
     for (method, path, status, code) in [
         (Method::POST, "/api/x", 404, "not_found"),
         (Method::PATCH, "/api/patients", 405, "method_not_allowed"),

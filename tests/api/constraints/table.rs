@@ -1,4 +1,4 @@
-//! What violates which constraint: in SQL, and as a request.
+//! For each constraint, SQL and a request that would violate it.
 
 use healthcare_backend::db::Sql;
 
@@ -6,27 +6,27 @@ pub struct Violation {
     pub constraint: &'static str,
     /// Violates it on the rows of the test.
     pub sql: &'static str,
-    /// The statement of the service that could come to it.
+    /// The statement of the service that could violate it.
     pub statement: Sql,
-    /// What the violation means to a client, and so does the request.
+    /// The error of the violation, and of the request.
     pub code: &'static str,
     pub field: Option<&'static str>,
-    /// None where only chance can lead to it.
+    /// None if only a collision can violate it.
     pub request: Option<Request>,
 }
 
-/// A request that would violate it, were it let through.
+/// A request that would violate it if it were not refused before.
 #[derive(Clone, Copy)]
 pub struct Request {
     pub method: &'static str,
-    /// Braces stand for examples; so they do in the body.
+    /// Names in braces stand for ids, here and in the body.
     pub path: &'static str,
     pub body: &'static str,
     pub field: Option<&'static str>,
     pub by_a_user_who_is_gone: bool,
 }
 
-/// A check of one column, which a field of the same name fills.
+/// A check of the column of one field.
 macro_rules! check {
     ($constraint:literal, $field:literal, $sql:literal, $statement:ident, $request:expr) => {
         Violation {
@@ -40,7 +40,7 @@ macro_rules! check {
     };
 }
 
-/// A key, whose violation no field is at fault for.
+/// A key, whose violation is not the error of one field.
 macro_rules! key {
     ($constraint:literal, $code:literal, $sql:literal, $statement:ident, $request:expr) => {
         Violation {
@@ -135,7 +135,7 @@ pub const TABLE: &[Violation] = &[
          FROM unnest(array_fill(gen_random_uuid(), ARRAY[2])) AS sid",
         SessionsCreate
     ),
-    // Deleting a user is not among what the service does.
+    // The service does not delete users.
     key!(
         "sessions_user_id_fkey",
         "invalid_token",
@@ -354,7 +354,7 @@ pub const TABLE: &[Violation] = &[
         MappingsCreate,
         mapping(r#"{"patient_id":{assigned_patient},"doctor_id":{assigned_doctor}}"#)
     ),
-    // The patient of another user: the owner stands in the key.
+    // Another user's patient: the owner is part of the key.
     key!(
         "mappings_patient_id_fkey",
         "patient_not_found",

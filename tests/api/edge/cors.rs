@@ -1,4 +1,4 @@
-//! Which pages of other origins may read answers.
+//! Cross-origin resource sharing.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const NOT_LISTED: [&str; 9] = [
     "https://APP.example.com",
     "https://app.example.com, https://evil.example",
 ];
-/// What a page may send and see, in lower case and in order.
+/// The headers that a page may send and read, in lower case and sorted.
 const MAY_SEND: [&str; 5] =
     ["authorization", "content-type", "if-match", "if-none-match", "x-request-id"];
 const MAY_SEE: [&str; 7] =
@@ -95,7 +95,7 @@ async fn a_listed_origin_may_read_every_answer_also_errors() {
             assert_eq!(about_origins(&answer).len(), 2, "{answer:?}");
         }
     }
-    // What answers are made of for everybody is not touched.
+    // Responses without an allowed origin are otherwise unchanged.
     let login = json!({"email": "nobody@example.com", "password": "x"});
     server.anyone().post("/api/auth/login", &login).await.expect(401);
 }
@@ -139,7 +139,7 @@ async fn a_preflight_is_told_exactly_what_works() {
         assert_eq!(answer.header("vary"), Some("origin"));
         assert_eq!(answer.header("access-control-allow-credentials"), None);
     }
-    // Without the question of a preflight it is an ordinary answer.
+    // Without the preflight header it is an ordinary response.
     let answer = ask(&server, "OPTIONS /api/patients", LISTED[0], "").await;
     assert_eq!(about_origins(&answer).len(), 2, "{answer:?}");
     let answer = ask(&server, "OPTIONS /nowhere", LISTED[0], PREFLIGHT).await;

@@ -1,5 +1,5 @@
-//! Clients that close their sending side (`shutdown(SHUT_WR)`): what they have asked for whole, they
-//! get.
+//! Clients that half-close their connection (`shutdown(SHUT_WR)`) get the responses to their
+//! complete requests.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Lock, TestServer};
 use crate::lists::List;
 
-/// A socket on which these bytes were sent, and nothing more will be.
+/// Sends these bytes and closes the sending side.
 async fn send_last(server: &TestServer, bytes: &str) -> TcpStream {
     let mut socket = send(server.address(), bytes).await;
     socket.shutdown().await.unwrap();

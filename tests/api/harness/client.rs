@@ -1,4 +1,4 @@
-//! A client over real sockets. Every answer it gets is checked for what every answer must hold.
+//! A client over real sockets. It checks the invariants of every response.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// Everything the service may send.
+/// All headers that the service may send.
 const HEADERS: [&str; 15] = [
     "allow",
     "cache-control",
@@ -30,7 +30,7 @@ const HEADERS: [&str; 15] = [
     "x-request-id",
 ];
 
-/// What an error consists of.
+/// The members of an error response.
 const PROBLEM: [&str; 7] = ["type", "title", "status", "code", "detail", "request_id", "errors"];
 
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Client {
         self.token.as_deref().unwrap()
     }
 
-    /// With a header more in every request.
+    /// Adds a header to every request.
     pub fn with(&self, name: &'static str, value: &str) -> Self {
         let mut client = self.clone();
         let value = HeaderValue::from_str(value).unwrap();
@@ -81,7 +81,7 @@ impl Client {
         self.send(Method::PATCH, target, Some(body.to_string().into())).await
     }
 
-    /// A body goes as JSON unless the client has a content type of its own.
+    /// A body is sent as JSON unless the client has a content type of its own.
     pub async fn send(&self, method: Method, target: &str, body: Option<Bytes>) -> Answer {
         let mut request = Request::builder().method(&method).uri(target);
         let headers = request.headers_mut().unwrap();
@@ -113,7 +113,7 @@ impl Client {
     }
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     #[expect(dead_code, reason = "for the messages of failed assertions")]
@@ -124,14 +124,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer, if it has this status.
+    /// The response, which must have this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         self
     }
 
-    /// The answer, if it is this error.
+    /// The response, which must be this error.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         let answer = self.expect(status);
@@ -155,11 +155,11 @@ impl Answer {
         struct Resource {
             id: i64,
         }
-        // The rest may hold numbers that are too large for any type.
+        // The rest may contain numbers that fit no type.
         serde_json::from_slice::<Resource>(&self.body).unwrap().id
     }
 
-    /// The names that an error puts at fault.
+    /// The names of the fields at fault.
     #[track_caller]
     pub fn bad_fields(&self) -> Vec<String> {
         let json = self.json();
@@ -167,7 +167,7 @@ impl Answer {
         errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The target that `Link` names as the next page.
+    /// The target of the `Link` to the next page.
     pub fn next_page(&self) -> Option<String> {
         let link = self.header("link")?;
         let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
@@ -189,7 +189,7 @@ impl Answer {
             return;
         }
         if self.status.is_success() {
-            // Metadata may hold numbers that are too large for any type.
+            // Metadata may contain numbers that fit no type.
             assert!(serde_json::from_slice::<IgnoredAny>(&self.body).is_ok(), "{self:?}");
             assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
             return;

@@ -1,5 +1,4 @@
-//! One PostgreSQL for the run of the test binary, stopped and removed when the binary ends in
-//! whatever way.
+//! One PostgreSQL for a run of the test binary, stopped and removed however the binary ends.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use healthcare_backend::db::embedded::programs::Programs;
 
-/// The server ends when its standard input does: also when the tests are killed.
+/// Stops the server when standard input is closed, so also when the tests are killed.
 const WATCH: &str = r#"
 program=$1
 folder=$2
@@ -33,14 +32,14 @@ pub struct Cluster {
     _stdin: ChildStdin,
 }
 
-/// The cluster of this run, started by whoever comes first.
+/// The cluster of this run, started by the first test that needs it.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start(&[], &[]))
 }
 
 impl Cluster {
-    /// With options of the server's command line, and files to lie among its data.
+    /// Starts with command line options of the server, and additional files in its data folder.
     pub fn start(options: &[&str], files: &[(&str, &str)]) -> Self {
         let programs = Programs::find(None, None).unwrap();
         let folder = new_folder(&programs);
@@ -56,7 +55,7 @@ impl Cluster {
         for (name, text) in files {
             let file = folder.join("data").join(name);
             fs::write(&file, text).unwrap();
-            // The server uses no key that others could read.
+            // PostgreSQL refuses a key that others can read.
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
             if let Some(user) = programs.user() {
                 chown(&file, Some(user.uid), Some(user.gid)).unwrap();
@@ -66,11 +65,11 @@ impl Cluster {
         Self::run(&programs, folder, options)
     }
 
-    /// A standby of this one, which follows it until it is promoted.
+    /// A streaming standby of this cluster.
     pub fn standby(&self) -> Self {
         let programs = Programs::find(None, None).unwrap();
         let folder = new_folder(&programs);
-        // Some systems link the server's programs into `PATH`, but not this one beside them.
+        // Some systems link the server's programs into `PATH`, but not this one.
         let initdb = fs::canonicalize(programs.command("initdb").get_program()).unwrap();
         let copied = programs
             .command(initdb.with_file_name("pg_basebackup").to_str().unwrap())
@@ -86,12 +85,12 @@ impl Cluster {
         Self::run(&programs, folder, &[])
     }
 
-    /// What the server has logged.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
-    /// Starts the server on the data in the folder.
+    /// Starts the server on the folder's data.
     fn run(programs: &Programs, folder: PathBuf, options: &[&str]) -> Self {
         let mut watch = Command::new("/bin/sh");
         watch.args(["-c", WATCH, "sh"]).arg(programs.command("postgres").get_program());
@@ -113,7 +112,7 @@ impl Cluster {
         self.folder.join(".s.PGSQL.5432")
     }
 
-    /// How to connect to a database as a role.
+    /// Connects to a database as a role.
     pub fn config(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config.host_path(&self.folder).user(user).dbname(database);
@@ -121,7 +120,7 @@ impl Cluster {
     }
 }
 
-/// A folder that the server may use.
+/// A folder that the server's user can enter.
 fn new_folder(programs: &Programs) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("healthcare-test-{}", random()));
     fs::create_dir(&folder).unwrap();
@@ -136,14 +135,14 @@ fn is_ready(folder: &Path) -> bool {
     notes.lines().nth(7).is_some_and(|status| status.trim() == "ready")
 }
 
-/// A port below those that the system gives to clients, so that nobody takes it meanwhile.
+/// A port below the ephemeral range, so that no client takes it meanwhile.
 pub fn free_port() -> u16 {
     let start = u16::try_from(getrandom::u32().unwrap() % 10_000).unwrap() + 20_000;
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (start..32_000).find(free).unwrap()
 }
 
-/// Something that is new in this run and in every other.
+/// A name that is unique across runs.
 pub fn random() -> String {
     format!("{:016x}", getrandom::u64().unwrap())
 }

@@ -1,4 +1,4 @@
-//! A fresh database for one test, copied from a template that the product's own code has migrated.
+//! A fresh database for one test, copied from a template with the product's own migrations.
 
 use std::thread;
 
@@ -12,7 +12,7 @@ use super::cluster::{cluster, random};
 const ROLE: &str = "healthcare";
 const TEMPLATE: &str = "healthcare_template";
 
-/// A database that goes when this does.
+/// A database that is dropped with this value.
 pub struct TestDb {
     name: String,
 }
@@ -46,13 +46,13 @@ impl TestDb {
         Self { name }
     }
 
-    /// How the service connects.
+    /// The service's connect options.
     pub fn config(&self) -> Config {
         cluster().config(ROLE, &self.name)
     }
 
-    /// How a service connects whose statements wait for a lock for as long as they may run at all: a test
-    /// may hold one for longer than anybody should.
+    /// Connect options with a lock timeout as long as the statement timeout: a test may hold a lock
+    /// for longer than production code should.
     pub fn config_for_locks(&self) -> Config {
         let mut config = self.config();
         config.options("-clock_timeout=5s");
@@ -64,7 +64,7 @@ impl TestDb {
         connect(&self.config()).await
     }
 
-    /// A connection that may do everything.
+    /// A connection with superuser rights.
     pub async fn connect_as_superuser(&self) -> Client {
         superuser(&self.name).await
     }
@@ -73,7 +73,7 @@ impl TestDb {
 impl Drop for TestDb {
     fn drop(&mut self) {
         let name = self.name.clone();
-        // A runtime of its own: that of the test may be ending.
+        // A runtime of its own, because that of the test may be shutting down.
         let dropping = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
@@ -86,7 +86,7 @@ impl Drop for TestDb {
 }
 
 async fn create(name: &str, template: &str) {
-    // Copying files is faster than writing them to the log, which nothing here needs.
+    // FILE_COPY is faster than WAL_LOG, whose durability nothing needs here.
     let sql = format!("CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template} STRATEGY FILE_COPY");
     superuser("postgres").await.batch_execute(&sql).await.unwrap();
 }

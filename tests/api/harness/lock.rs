@@ -1,14 +1,14 @@
-//! Locks that make the service's statements wait for as long as a test likes.
+//! Locks that block the service's statements for as long as a test needs.
 
 use tokio_postgres::Client;
 
 use super::wait::until;
 
-/// A transaction of the test's own that others wait for.
+/// A transaction that holds locks.
 pub struct Lock(Client);
 
 impl Lock {
-    /// Nobody else can change these patients.
+    /// Blocks changes to these patients.
     pub async fn patients(client: Client, ids: &[i64]) -> Self {
         client.batch_execute("BEGIN").await.unwrap();
         let sql = "SELECT FROM patients WHERE id = ANY ($1) FOR UPDATE";
@@ -17,7 +17,7 @@ impl Lock {
         Self(client)
     }
 
-    /// Nothing can be made that belongs to this user.
+    /// Blocks inserts that reference this user.
     pub async fn user(client: Client, id: i64) -> Self {
         client.batch_execute("BEGIN").await.unwrap();
         let sql = "SELECT FROM users WHERE id = $1 FOR UPDATE";
@@ -25,13 +25,13 @@ impl Lock {
         Self(client)
     }
 
-    /// Nobody else can even read patients.
+    /// Blocks even reads of patients.
     pub async fn table(client: Client) -> Self {
         client.batch_execute("BEGIN; LOCK TABLE patients").await.unwrap();
         Self(client)
     }
 
-    /// Waits until this many statements wait for the lock, and tells their backends' ids.
+    /// Waits until this many statements are blocked by the lock, and returns their backend pids.
     pub async fn awaited_by(&self, count: usize) -> Vec<i32> {
         let sql = "SELECT DISTINCT pid FROM pg_locks
                    WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";

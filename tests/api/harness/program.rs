@@ -1,5 +1,5 @@
-//! The real program in a process of its own, with an environment and a working folder that hold
-//! nothing but what the test puts there.
+//! The real program in a process of its own, whose environment and working folder contain only what
+//! the test puts there.
 
 use std::fs;
 use std::io::Read;
@@ -16,8 +16,8 @@ use super::client::Client;
 use super::cluster::random;
 use super::wait::wait_until;
 
-/// Ends what works in the folder and removes it when its standard input ends: when the test is done
-/// with it, and also when the tests are killed. SIGQUIT lets PostgreSQL free its shared memory.
+/// Kills the processes in the folder and removes it when standard input is closed: when the test is
+/// done, and also when the tests are killed. SIGQUIT lets PostgreSQL free its shared memory.
 const WATCH: &str = r#"
 read -r _
 signal=QUIT
@@ -37,7 +37,7 @@ done 2> /dev/null
 rm -rf "$1"
 "#;
 
-/// The folder that a program works in. Dropping it ends what still runs there and removes it.
+/// The working folder of a program. Dropping it kills what still runs there and removes it.
 pub struct Workplace {
     path: PathBuf,
     watch: Child,
@@ -57,17 +57,17 @@ impl Workplace {
         &self.path
     }
 
-    /// Where the embedded database lies unless the test says otherwise.
+    /// The default folder of the embedded database.
     pub fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// The program with these arguments and settings.
+    /// A command with these arguments and settings.
     pub fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_healthcare-backend"));
         command.args(arguments).current_dir(&self.path).env_clear();
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        // What the program makes beside its data is removed with the folder.
+        // Temporary files of the program are removed with the folder.
         command.env("TMPDIR", &self.path).env("PORT", "0").env("BCRYPT_COST", "4");
         command.envs(settings.iter().copied());
         command
@@ -78,7 +78,7 @@ impl Workplace {
         Program::spawn(self.command(arguments, settings)).wait()
     }
 
-    /// As [`run`](Self::run), with this on the program's standard input.
+    /// As [`run`](Self::run), with standard input.
     pub fn run_with_input(
         &self,
         input: &str,
@@ -107,17 +107,17 @@ impl Drop for Workplace {
     }
 }
 
-/// A program that runs. Dropping it ends it.
+/// A running program. Dropping it kills it.
 pub struct Program {
     child: Child,
     stdout: Output,
     stderr: Output,
 }
 
-/// How a program ended and what it said.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub struct Ended {
-    /// None if a signal ended it.
+    /// None if it was killed by a signal.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -136,7 +136,7 @@ impl Program {
         Self { child, stdout, stderr }
     }
 
-    /// The address it listens on, once it does.
+    /// Waits for the address that it listens on.
     #[track_caller]
     pub fn address(&self) -> SocketAddr {
         let address = wait_until("the program listens or ends", || {
@@ -157,7 +157,7 @@ impl Program {
         Client::new(self.address())
     }
 
-    /// Waits until the program says this on its standard output.
+    /// Waits until the program prints this on standard output.
     #[track_caller]
     pub fn says(&self, text: &str) {
         wait_until(text, || self.has_said(text).then_some(()));
@@ -167,7 +167,7 @@ impl Program {
         self.stdout.so_far().contains(text)
     }
 
-    /// What the system has given it of its memory, in KiB.
+    /// The resident set size, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -178,7 +178,7 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         let status = wait_until("the program ends", || self.child.try_wait().unwrap());
@@ -186,7 +186,7 @@ impl Program {
         Ended { code: status.code(), stdout, stderr }
     }
 
-    /// Stops it as a service manager does; that must work.
+    /// Stops it with SIGTERM, as a service manager does; it must succeed.
     #[track_caller]
     pub fn stop(self) -> Ended {
         self.signal(Signal::TERM);
@@ -195,7 +195,7 @@ impl Program {
         ended
     }
 
-    /// Ends it as a crash would.
+    /// Kills it with SIGKILL.
     pub fn kill(self) {
         self.signal(Signal::KILL);
         self.wait();
@@ -210,7 +210,7 @@ impl Drop for Program {
 }
 
 impl Ended {
-    /// The one line in which the program says why it ended with this code.
+    /// The one line of standard error that goes with this exit code.
     #[track_caller]
     pub fn complaint(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -220,7 +220,7 @@ impl Ended {
     }
 }
 
-/// What a program writes, read as it comes so that it never waits for a reader.
+/// The output of a program, read continuously so that it never blocks on a full pipe.
 struct Output {
     text: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -253,7 +253,7 @@ impl Output {
     }
 }
 
-/// How `DATABASE_URL` spells a configuration of the tests' own cluster.
+/// A `DATABASE_URL` for the tests' own cluster.
 pub fn database_url(config: &tokio_postgres::Config) -> String {
     let [Host::Unix(folder)] = config.get_hosts() else { panic!("not on a socket") };
     let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
@@ -261,7 +261,8 @@ pub fn database_url(config: &tokio_postgres::Config) -> String {
     format!("host={} user={user} dbname={name}{}", folder.display(), options.unwrap_or_default())
 }
 
-/// The processes that work in a folder, as those of a PostgreSQL server do in their cluster.
+/// The processes whose working directory is a folder, as those of a PostgreSQL server have their
+/// cluster.
 pub fn processes_in(folder: &Path) -> Vec<Pid> {
     let pid =
         |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw);

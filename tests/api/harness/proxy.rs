@@ -1,5 +1,5 @@
-//! A way to a database that a test can lead elsewhere, cut, or let fall silent, as what stands between
-//! a service and its database does.
+//! A proxy to a database that a test can redirect, cut or silence, as network equipment in front of
+//! a database can.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ pub struct Proxy {
 }
 
 struct Shared {
-    /// Where connections lead that come from now on; None refuses them.
+    /// The target of new connections; None refuses them.
     target: Mutex<Option<PathBuf>>,
-    /// Of the connections that come from now on.
+    /// Commands for new connections.
     fate: Mutex<Fate>,
     accepted: AtomicUsize,
 }
 
-/// What can be done to connections that are open.
+/// Commands for open connections.
 #[derive(Clone, Default)]
 struct Fate {
     cut: CancellationToken,
@@ -44,7 +44,7 @@ impl Proxy {
             accepted: AtomicUsize::new(0),
         });
         let end = CancellationToken::new();
-        // On a thread of its own, so that it goes on while a test blocks.
+        // On a thread of its own, so that it runs while a test blocks.
         let (forwarding, ended) = (Arc::clone(&shared), end.clone());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -54,25 +54,25 @@ impl Proxy {
         Self { address, shared, end, thread: Some(thread) }
     }
 
-    /// How to connect through it.
+    /// Connects through the proxy.
     pub fn config(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.address.port()).user(user).dbname(database);
         config
     }
 
-    /// Connections that have come so far.
+    /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Cuts what is open. From now on it leads to the server behind another socket, or nowhere.
+    /// Cuts open connections and redirects new ones to another socket, or refuses them.
     pub fn lead_to(&self, socket: Option<&Path>) {
         *self.shared.target.lock().unwrap() = socket.map(Path::to_owned);
         std::mem::take(&mut *self.shared.fate.lock().unwrap()).cut.cancel();
     }
 
-    /// What is open stays open, but nothing passes any more. New connections are not concerned.
+    /// Stops forwarding on open connections without closing them. New ones are not affected.
     pub fn silence(&self) {
         std::mem::take(&mut *self.shared.fate.lock().unwrap()).silenced.cancel();
     }

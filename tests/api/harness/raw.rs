@@ -1,4 +1,4 @@
-//! Bytes as they are, for requests that no proper client would send.
+//! Raw bytes, for requests that no proper client would send.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::wait::PATIENCE;
 
-/// An answer as it came, up to the end of the connection.
+/// A raw response, up to the end of the connection.
 #[derive(Debug)]
 pub struct RawAnswer {
     pub status: u16,
@@ -18,7 +18,7 @@ pub struct RawAnswer {
 }
 
 /// Sends all bytes, then reads until the server closes. Sending may fail, because the server may
-/// have answered and closed before it has read everything; what it answered still has to arrive.
+/// respond and close before it has read everything; the response must still arrive.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawAnswer {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let _ = socket.write_all(request).await;
@@ -27,12 +27,12 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawAnswer {
     RawAnswer::parse(&bytes)
 }
 
-/// Sends all bytes, then reads every answer until the server closes, also if it closes hard.
+/// Sends all bytes, then reads every response until the server closes or resets the connection.
 pub async fn converse(address: SocketAddr, requests: &[u8]) -> Vec<RawAnswer> {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let (mut reader, mut writer) = socket.split();
     let mut bytes = Vec::new();
-    // Both at once: who sends much and reads nothing is stopped.
+    // Concurrently, because the server stops reading from a client that does not read.
     let write = async {
         let _ = writer.write_all(requests).await;
     };
@@ -72,7 +72,7 @@ impl RawAnswer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The answer, if it is this error.
+    /// The response, which must be this error.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         assert_eq!(self.status, status, "{self:?}");

@@ -20,7 +20,7 @@ use super::database::TestDb;
 
 pub const JWT_SECRET: &[u8] = b"a secret of the tests, 32 bytes or more";
 
-/// A running server. Dropping it stops it as a signal would.
+/// A running server. Dropping it shuts it down as a signal would.
 pub struct TestServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -29,23 +29,23 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// With a fresh database.
+    /// Starts with a fresh database.
     pub async fn start() -> Self {
         Self::start_on(Arc::new(TestDb::new().await)).await
     }
 
-    /// With a database that other servers may use too.
+    /// Starts with a database that other servers may share.
     pub async fn start_on(database: Arc<TestDb>) -> Self {
         Self::start_with(database, &[]).await
     }
 
-    /// With settings of one's own beside those of [`config`].
+    /// Starts with settings in addition to those of [`config`].
     pub async fn start_with(database: Arc<TestDb>, variables: &[(&str, &str)]) -> Self {
         let address = database.config();
         Self::start_at(address, database, variables).await
     }
 
-    /// With a way of its own to the database.
+    /// Starts with its own connect options for the database.
     pub async fn start_at(
         address: tokio_postgres::Config,
         database: Arc<TestDb>,
@@ -84,12 +84,12 @@ impl TestServer {
         Client::new(self.address)
     }
 
-    /// A client that has just registered, with an address of its own.
+    /// A client of a newly registered user with a unique e-mail.
     pub async fn user(&self) -> Client {
         self.anyone().registered(&format!("user-{}@example.com", random())).await
     }
 
-    /// A user who was made an admin.
+    /// A client of an admin.
     pub async fn admin(&self) -> Client {
         let admin = self.user().await;
         let id = admin.user_id().await;
@@ -98,12 +98,12 @@ impl TestServer {
         admin
     }
 
-    /// Begins to stop, as a signal would.
+    /// Begins the shutdown, as a signal would.
     pub fn begin_stop(&mut self) {
         self.stop = None;
     }
 
-    /// Stops and waits for the end.
+    /// Shuts down and waits for the end.
     pub fn stop(&mut self) {
         self.begin_stop();
         if let Some(thread) = self.thread.take() {
@@ -122,9 +122,9 @@ impl Drop for TestServer {
     }
 }
 
-/// The settings of a server: small, cheap, and what a test sets itself.
+/// The settings of a server: small defaults, overridden by the test's.
 pub fn config(variables: &[(&str, &str)]) -> Config {
-    // Cheap hashes, because tests register many users.
+    // Low-cost hashes, because tests register many users.
     let small = [("WORKERS", "2"), ("POOL_SIZE", "8"), ("BCRYPT_COST", "4")];
     let pairs = small.iter().chain(variables);
     let owned: HashMap<_, _> =
@@ -133,19 +133,19 @@ pub fn config(variables: &[(&str, &str)]) -> Config {
 }
 
 impl Client {
-    /// This client as a user who has registered, with a new session.
+    /// This client with a newly registered user and session.
     pub async fn logged_in(self, email: &str) -> Self {
         let login = json!({"email": email, "password": "correct horse"});
         let session = self.post("/api/auth/login", &login).await.expect(200).json();
         self.with_token(session["token"].as_str().unwrap())
     }
 
-    /// The id of the user whose token this is.
+    /// The id of the token's user.
     pub async fn user_id(&self) -> i64 {
         self.get("/api/auth/me").await.expect(200).id()
     }
 
-    /// This client as a user with this address and the password `correct horse`.
+    /// This client with a user of this e-mail and the password `correct horse`.
     pub async fn registered(self, email: &str) -> Self {
         let body = json!({"name": "Test", "email": email, "password": "correct horse"});
         let session = self.post("/api/auth/register", &body).await.expect(201).json();

@@ -1,4 +1,4 @@
-//! Requests over a bare socket, for clients that leave or fall silent.
+//! Requests over a raw socket, for clients that disconnect or fall silent.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use super::wait::PATIENCE;
 
-/// A socket on which these bytes were sent.
+/// Connects and sends these bytes.
 pub async fn send(address: SocketAddr, bytes: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes.as_bytes()).await.unwrap();
     socket
 }
 
-/// A request as it is written.
+/// The bytes of a request.
 pub fn request(method: &str, target: &str, token: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -24,14 +24,14 @@ pub fn request(method: &str, target: &str, token: &str, body: &str) -> String {
     )
 }
 
-/// What arrives until the service closes its side.
+/// Reads until the service closes its side.
 pub async fn read_to_end(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.unwrap().unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
-/// The head of one answer; its body may follow.
+/// Reads the head of one response; its body may follow.
 pub async fn read_head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

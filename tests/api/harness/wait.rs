@@ -1,13 +1,13 @@
-//! Waiting for something to come true, with a deadline that only a defect reaches.
+//! Waiting for a condition, with a deadline that only a defect reaches.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far beyond what anything takes on a busy machine.
+/// Far beyond what anything takes even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks until there is something. Blocks.
+/// Polls until there is a value. Blocks.
 #[track_caller]
 pub fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -20,7 +20,7 @@ pub fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// As [`wait_until`], for what is asked of a database or of the service.
+/// As [`wait_until`], for asynchronous conditions.
 pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

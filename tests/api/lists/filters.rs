@@ -1,4 +1,4 @@
-//! Filters match without case, and every character of them stands for itself.
+//! Filters are case-insensitive, and every character is literal.
 
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{column, ids};
 use crate::harness::{Client, TestServer};
 
-/// The names in a list for a query, its values encoded by the test.
+/// The names in a list for a query string, whose values the test encodes.
 async fn names(client: &Client, path: &str, query: &[(&str, &str)]) -> Vec<Value> {
     let pairs: Vec<String> =
         query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
@@ -185,7 +185,7 @@ async fn no_character_of_a_search_is_a_pattern_in_any_field() {
             assert_eq!(names(&user, path, &[("search", search)]).await, [found], "{search}");
         }
     }
-    // What only the hospital holds.
+    // Only the hospital contains it.
     let doctor = json!({"name": "5", "specialization": "x", "hospital": r"50% \ _"});
     user.post("/api/doctors", &doctor).await.expect(201);
     for (search, found) in [("% ", &["5"][..]), (r"\", &["5"]), ("_%", &[]), ("0_ ", &[])] {
@@ -209,7 +209,7 @@ async fn filters_go_with_limit_and_after() {
     assert_eq!(ids(&page), all[3..5]);
     let target = format!("/api/patients?limit=2&after={}&search=ada", all[4]);
     assert_eq!(page.next_page().as_deref(), Some(&*target));
-    // Rows that do not match are no reason for a link.
+    // Further rows that do not match yield no link.
     let last = user.get(&target).await.expect(200);
     assert_eq!(ids(&last), all[5..]);
     assert_eq!(last.header("link"), None);

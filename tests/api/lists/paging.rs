@@ -21,7 +21,7 @@ async fn there_is_a_link_exactly_when_there_is_more() {
             let user = server.user().await;
             let path = list.fill(&server, &user, rows).await;
             let all = ids(&user.get(&path).await.expect(200));
-            // Doctors belong to everybody: those of the earlier rounds are listed too.
+            // Doctors are visible to all users, so those of earlier rounds are listed too.
             let last_before = all[..all.len() - usize::try_from(rows).unwrap()].last();
             let after = last_before.copied().unwrap_or(0);
             let all = &all[all.len() - usize::try_from(rows).unwrap()..];

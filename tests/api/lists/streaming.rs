@@ -1,4 +1,4 @@
-//! Lists without a limit: all rows, in parts if there are many, and never a part that looks whole.
+//! Lists without a limit: all rows, streamed if there are many, and never truncated unnoticed.
 
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{LISTS, List, column, ids, open};
 use crate::harness::TestServer;
 
-/// Much more than the sockets between the service and a client hold.
+/// Far beyond the socket buffers between the service and a client.
 const MANY: i64 = 1500;
 
-/// Patients whose texts are long, so that a list of them cannot be sent before it is read.
+/// Patients with long texts, so that a list of them cannot be sent before it is read.
 async fn fill_with_long_texts(server: &TestServer, owner: i64, rows: i64) {
     let sql = "INSERT INTO patients (created_by, name, notes, allergies, medical_history)
         SELECT $1, 'Patient ' || n, repeat('\u{1f600}', 5000), repeat('a', 5000), repeat('m', 5000)
@@ -26,13 +26,13 @@ async fn without_a_limit_all_rows_come() {
         for rows in [0, 1, 99, 100, 101, 5000] {
             let user = server.user().await;
             let database = server.database().connect().await;
-            // In the order in which the service's statements lock them.
+            // In the order in which the service's statements take their locks.
             database.batch_execute("TRUNCATE mappings, doctors").await.unwrap();
             let path = list.fill(&server, &user, rows).await;
             let all = user.get(&path).await.expect(200);
             assert_eq!(ids(&all).len(), usize::try_from(rows).unwrap(), "{list:?}");
             assert_eq!(all.header("link"), None);
-            // What one part holds has a length.
+            // A response of one part has a length.
             let length = (rows <= 100).then(|| all.body.len().to_string());
             assert_eq!(all.header("content-length"), length.as_deref(), "{list:?} of {rows}");
             let chunked = (rows > 100).then_some("chunked");
@@ -65,7 +65,7 @@ async fn rows_of_very_different_sizes_come_whole() {
     let user = server.user().await;
     let owner = user.user_id().await;
     let database = server.database().connect().await;
-    // Small ones first, so that the service has come to expect small ones; then the largest.
+    // Small ones first, so that the service expects small ones; then the largest.
     let sql = "INSERT INTO patients (created_by, name, notes)
         SELECT $1, n::text, CASE WHEN n > 1500 THEN repeat('\u{1f600}\"', 2500) END
         FROM generate_series(1, 2500) AS n";
@@ -133,7 +133,7 @@ async fn a_list_that_breaks_off_does_not_look_whole() {
     body.frame().await.unwrap().unwrap();
     let database = server.database().connect().await;
     database.batch_execute("ALTER TABLE patients RENAME TO missing").await.unwrap();
-    // The last chunk never comes: to the client the connection has failed.
+    // The last chunk is missing: the client sees a failed connection.
     assert!(body.collect().await.is_err());
 
     database.batch_execute("ALTER TABLE missing RENAME TO patients").await.unwrap();
@@ -165,7 +165,7 @@ async fn a_client_that_leaves_in_the_middle_does_no_harm() {
     let server = TestServer::start().await;
     let user = server.user().await;
     fill_with_long_texts(&server, user.user_id().await, MANY).await;
-    // More of them than there are connections to the database.
+    // More than there are database connections.
     for _ in 0..20 {
         let mut body = open(&server, &user, "/api/patients").await.into_body();
         body.frame().await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What the program holds, in its resident memory, and what one user's part of it does to others.
+//! The resident memory of the program, and the effect of one user's share on others.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::harness::program::{Program, Workplace, database_url};
 use crate::harness::{Client, TestDb, TestServer, until};
 use crate::lists::ids;
 
-/// What 100 connections may come to, in KiB: 32 each, and what the rest of the program takes meanwhile.
+/// The bound for 100 connections, in KiB: 32 each, and what the rest of the program takes
+/// meanwhile.
 const MARGIN: u64 = 100 * 32 + (6 << 10);
 
 struct Scene {
@@ -22,7 +23,7 @@ struct Scene {
     _workplace: Workplace,
 }
 
-/// A program that has answered some requests, and a user of it.
+/// A warmed-up program and a user.
 async fn scene() -> Scene {
     let (workplace, database) = (Workplace::new(), TestDb::new().await);
     let url = database_url(&database.config());
@@ -34,7 +35,7 @@ async fn scene() -> Scene {
     Scene { program, database, user, _workplace: workplace }
 }
 
-/// The most that it is resident within some seconds, in KiB.
+/// The peak resident memory within some seconds, in KiB.
 async fn peak(program: &Program) -> u64 {
     let mut peak = 0;
     for _ in 0..30 {
@@ -63,7 +64,7 @@ async fn clients_that_do_not_read_are_bounded_together() {
         sockets.push(ask(scene.program.address(), &request).await);
     }
     let after = peak(&scene.program).await;
-    // 12 MiB of bodies and 32 KiB a connection, and what the database's answers take on their way.
+    // 12 MiB of bodies, 32 KiB per connection, and results of the database in transit.
     assert!(after < before + (12 + 13 + 20) * 1024, "{before} KiB have become {after}");
     drop(sockets);
     scene.program.stop();
@@ -110,7 +111,7 @@ async fn a_connection_keeps_little_of_what_it_once_had() {
             let mut socket = ask(scene.program.address(), &request).await;
             assert_eq!(status(&mut socket).await, expected);
             let mut rest = vec![0; 128 << 10];
-            // The body of the answer is the end of it.
+            // The response ends with its body.
             let mut read = 0;
             while !rest[..read].ends_with(b"}") {
                 read = socket.read(&mut rest).await.unwrap();
@@ -119,7 +120,7 @@ async fn a_connection_keeps_little_of_what_it_once_had() {
         }
         let after = scene.program.resident_kib();
         assert!(after < before + MARGIN, "{what}: {before} KiB have become {after}");
-        // They are all still good.
+        // All connections are still usable.
         for socket in &mut sockets {
             socket.write_all(get(&scene.user, "/api/auth/me").as_bytes()).await.unwrap();
             assert_eq!(status(socket).await, 200);
@@ -141,7 +142,7 @@ async fn an_unfinished_head_keeps_little() {
         let after = peak(&scene.program).await;
         assert!(after < before + MARGIN, "{size} bytes: {before} KiB have become {after}");
     }
-    // Whole heads of that size are answered, and end their connection with its buffer.
+    // Complete heads of this size get a response, and the connection is closed with its buffer.
     let long = "y".repeat(20 << 10);
     let answer = scene.program.client().with("x-long", &long).get("/health/live").await.expect(200);
     assert_eq!(answer.header("connection"), Some("close"));
@@ -162,14 +163,14 @@ async fn a_user_who_does_not_read_stops_nobody_else() {
     for _ in 0..60 {
         held.push(ask(server.address(), &get(&ada, "/api/patients")).await);
     }
-    // What the system takes in the clients' place is not counted, so that it takes a while.
+    // The kernel's socket buffers are not counted, so it takes a while.
     let refused = until("there is no room", async || {
         let answer = ada.get(&large).await;
         (answer.status != 200).then_some(answer)
     });
     let refused = refused.await.expect_error(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    // What is small is not counted, whoever asks for it.
+    // Small responses are not counted.
     ada.get("/api/auth/me").await.expect(200);
     let all = ids(&eve.get("/api/patients").await.expect(200));
     assert_eq!(all.len(), 200);
@@ -185,7 +186,7 @@ async fn a_list_goes_on_when_its_client_does() {
     let server = TestServer::start().await;
     let user = server.user().await;
     add_large_patients(server.database(), &user, 200, LONG_TEXTS[1]).await;
-    // Together they would like more than the user is allowed, and each is read to its end after a while.
+    // Together they exceed the user's allowance, and each is eventually read to its end.
     let request = get(&user, "/api/patients").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
     let mut sockets = Vec::new();
     for _ in 0..20 {

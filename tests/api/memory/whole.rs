@@ -1,4 +1,4 @@
-//! A large row is the same wherever it is read, byte for byte, although it comes another way.
+//! A large row is the same wherever it is read, byte for byte, although it takes another path.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn large_doctor(text: &str) -> Value {
     })
 }
 
-/// Small ones and large ones in turn, as each is answered to its creation.
+/// Small and large ones alternately, as returned by their creation.
 async fn create(user: &Client, path: &str, small: &Value, large: fn(&str) -> Value) -> Vec<Bytes> {
     let mut made = Vec::new();
     for n in 0..8 {
@@ -32,7 +32,7 @@ async fn create(user: &Client, path: &str, small: &Value, large: fn(&str) -> Val
     made
 }
 
-/// That a list is the array of these elements.
+/// Checks that a list is the array of these elements.
 async fn check_list(user: &Client, target: &str, elements: &[Bytes]) {
     let expected = [&b"["[..], &elements.join(&b','), b"]"].concat();
     let list = user.get(target).await.expect(200);
@@ -102,7 +102,7 @@ async fn large_mappings_and_their_doctors_come_whole() {
     }
 }
 
-/// Requests that come together are looked up together.
+/// Concurrent requests are batched.
 #[tokio::test]
 async fn large_patients_come_whole_among_others_that_are_asked_for_at_once() {
     let server = TestServer::start().await;

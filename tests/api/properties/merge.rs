@@ -1,4 +1,4 @@
-//! A sequence of updates leaves what laying one object on another leaves.
+//! A sequence of updates yields what merging the objects yields.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -29,7 +29,7 @@ fn patch(kind: &'static Kind) -> impl Strategy<Value = Patch> {
     })
 }
 
-/// What the fields are after the patch.
+/// The fields after the patch.
 fn overlay(model: &mut Patch, patch: &Patch) -> bool {
     let before = model.clone();
     for (name, value) in patch {

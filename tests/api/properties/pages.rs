@@ -1,4 +1,4 @@
-//! Whatever the number of rows and the size of a page: the pages together are the list.
+//! Pages of any size, concatenated, are the list.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -29,7 +29,7 @@ fn check(pages: &[Vec<i64>], limit: usize, all: &[i64]) -> Result<(), TestCaseEr
     Ok(())
 }
 
-/// A number of rows, and a size for which they are not too many pages.
+/// A number of rows, and a page size that yields not too many pages.
 fn rows_and_limit() -> impl Strategy<Value = (usize, usize)> {
     prop_oneof![0..12_usize, 95..106_usize, 0..420_usize].prop_flat_map(|rows| {
         let least = (rows / 12).max(1);
@@ -97,7 +97,7 @@ fn pages_reach_every_row_that_matches_exactly_once() {
     });
 }
 
-/// Rows of every size in any order: how many characters of which kind each has.
+/// Rows of every size in any order: how many characters of which kind each field has.
 fn sizes() -> impl Strategy<Value = Vec<(i32, &'static str)>> {
     let size = prop_oneof![6 => 0..200_i32, 1 => 300..1200_i32, 1 => 4000..=5000_i32];
     let text = prop::sample::select(vec!["a", "\"", "\u{1}", "\u{1f600}"]);

@@ -1,4 +1,4 @@
-//! The matcher of paths agrees with a reference that is slow and plain.
+//! The path matcher agrees with a simple reference implementation.
 
 use healthcare_backend::routes::Route;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use super::config;
 
 type Make = fn(i64) -> Route;
 
-/// Every path that takes part. `{id}` stands for an id.
+/// Every path. `{id}` stands for an id.
 const TEMPLATES: [(&str, Make); 16] = [
     ("/api", |_| Route::Index),
     ("/health/live", |_| Route::Live),
@@ -42,7 +42,7 @@ fn all() -> impl Iterator<Item = (&'static str, Make)> {
 /// Compares the path with each template, segment by segment.
 fn reference(path: &str) -> Option<Route> {
     let mut segments: Vec<&str> = path.split('/').collect();
-    // A slash at the end of something.
+    // A trailing slash.
     if segments.len() > 2 && segments.ends_with(&[""]) && !segments.ends_with(&["", ""]) {
         segments.pop();
     }
@@ -63,7 +63,7 @@ fn reference(path: &str) -> Option<Route> {
     })
 }
 
-/// An id is what a positive number looks like when it is printed.
+/// An id is the decimal form of a positive number.
 fn reference_id(segment: &str) -> Option<i64> {
     let id: i64 = segment.parse().ok()?;
     (id > 0 && id.to_string() == segment).then_some(id)
@@ -85,7 +85,7 @@ fn segment() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Paths made of segments, and true paths with a small mistake or none.
+/// Paths of random segments, and valid paths with at most one small mistake.
 fn path() -> impl Strategy<Value = String> {
     let made = (prop::collection::vec(segment(), 0..5), any::<(bool, bool)>()).prop_map(
         |(segments, (slash, end))| {
@@ -116,7 +116,7 @@ fn every_template_is_found_with_and_without_a_slash() {
         for id in [1, 10, i64::MAX] {
             let path = template.replace("{id}", &id.to_string());
             assert_eq!(Route::parse(&path), Some(make(id)), "{path}");
-            // The one slash of the shortest path is not at its end.
+            // The slash of the root path is not a trailing one.
             let slash = (path != "/").then(|| make(id));
             assert_eq!(Route::parse(&format!("{path}/")), slash, "{path}/");
             assert_eq!(Route::parse(&format!("{path}//")), None, "{path}//");

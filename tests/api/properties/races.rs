@@ -1,4 +1,4 @@
-//! Changes that come at the same time: none is lost, and a condition lets one through.
+//! Concurrent changes: none is lost, and of those with the same condition one succeeds.
 
 use futures_util::future::join_all;
 use hyper::Method;
@@ -48,7 +48,7 @@ async fn two_updates_of_different_fields_both_last() {
     for kind in KINDS {
         let (target, _) = kind.create(&user, &(kind.full)()).await;
         for round in 0..ROUNDS {
-            let address = json!({"address": format!("ConnectOptions {round}")});
+            let address = json!({"address": format!("Address {round}")});
             let email = json!({"email": format!("round-{round}@example.com")});
             let (first, second) =
                 tokio::join!(user.patch(&target, &address), user.put(&target, &email));

@@ -1,4 +1,4 @@
-//! Other names of some fields, on input only.
+//! Aliases of fields, in requests only.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The values at the edge of what a field may be, on both sides of it.
+//! Values on both sides of each field's bounds.
 
 use jiff::ToSpan;
 use jiff::tz::TimeZone;
@@ -10,7 +10,7 @@ use crate::harness::{Client, TestServer};
 /// A field, what it takes, and what it refuses.
 type Edges = (&'static str, Vec<Value>, Vec<Value>);
 
-/// Texts of `min` to `max` characters, whatever their number of bytes.
+/// Texts of `min` to `max` characters, whatever their size in bytes.
 fn text(name: &'static str, min: usize, max: usize) -> Edges {
     let of = |length: usize| json!("\u{1f600}".repeat(length));
     let mut refused =
@@ -68,8 +68,8 @@ fn email() -> Edges {
 }
 
 fn date_of_birth() -> Edges {
-    // Noon is far from where tomorrow begins only for most of a day: yesterday and the day after
-    // tomorrow are on the same side whenever the test runs.
+    // The dates keep a distance from midnight: yesterday and the day after tomorrow are on the same
+    // side whenever the test runs.
     let today = jiff::Timestamp::now().to_zoned(TimeZone::UTC).date();
     let refused = [
         (today + 3.days()).to_string(),

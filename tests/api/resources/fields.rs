@@ -1,4 +1,4 @@
-//! What is sent comes back, in its own field, and changes no other.
+//! Each field is returned as it was sent, and affects no other.
 
 use hyper::Method;
 use serde_json::{Value, json};

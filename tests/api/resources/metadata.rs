@@ -1,4 +1,4 @@
-//! `metadata` is the client's own: kept byte for byte, replaced as a whole.
+//! `metadata` is stored byte for byte, and replaced as a whole.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ fn text_in(body: &[u8]) -> String {
     members["metadata"].get().to_owned()
 }
 
-/// An object of so many bytes.
+/// An object of this many bytes.
 fn of_bytes(bytes: usize) -> String {
     format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - "{\"a\":\"\"}".len()))
 }
 
-/// An object with so many arrays and objects within each other, itself among them.
+/// An object with this nesting depth, including itself.
 fn of_depth(depth: usize) -> String {
     format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1))
 }
@@ -71,7 +71,7 @@ async fn metadata_is_kept_byte_for_byte() {
     }
 }
 
-/// The id, where the rest may hold numbers that fit no type.
+/// The id, where the rest may contain numbers that fit no type.
 fn serde_id(body: &[u8]) -> i64 {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).unwrap();
     members["id"].get().parse().unwrap()

@@ -1,4 +1,4 @@
-//! Versions, entity tags, and the conditions on them.
+//! Versions, entity tags and conditional requests.
 
 use hyper::Method;
 use serde_json::{Value, json};

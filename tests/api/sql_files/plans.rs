@@ -1,5 +1,5 @@
-//! The indexes that the comments of the files name are those that PostgreSQL takes, once the tables
-//! are larger than a page or two.
+//! PostgreSQL's plans use the indexes that the files' comments name, once the tables are larger
+//! than a page or two.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use tokio_postgres::{Client as Database, SimpleQueryMessage};
 use super::named_indexes;
 use crate::harness::TestDb;
 
-/// Whose the patient `n` of 20,000 is: half of them are one user's, or most users have a single one.
+/// The owner of patient `n` of 20,000: one user has half of them, or most users have a single one.
 const OWNERS: [&str; 2] =
     ["CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 4000 END", "CASE WHEN n <= 19000 THEN n ELSE 1 END"];
 
@@ -49,13 +49,13 @@ const FILL: &str = "
 
     ANALYZE;";
 
-/// Used by a foreign key's own look-up, which a plan does not show.
+/// Used by the check of a foreign key, which a plan does not show.
 const BY_FOREIGN_KEY: [(Sql, &str); 2] = [
     (Sql::PatientsDelete, "mappings_patient_id_doctor_id_key"),
     (Sql::DoctorsDelete, "mappings_doctor_id_idx"),
 ];
 
-/// What the generic plan of each statement says.
+/// The generic plan of each statement.
 async fn plans(database: &Database) -> BTreeMap<&'static str, String> {
     let mut plans = BTreeMap::new();
     for sql in Sql::ALL {
@@ -70,7 +70,7 @@ async fn plans(database: &Database) -> BTreeMap<&'static str, String> {
             })
             .collect();
         database.batch_execute(&format!("PREPARE {name} AS {}", sql.text())).await.unwrap();
-        // The plan is only made, so that the values do not matter.
+        // The statement is only planned, so the values do not matter.
         let values = values.join(", ");
         let call = if values.is_empty() { name } else { format!("{name}({values})") };
         let plan = explain(database, &call).await;
@@ -97,18 +97,18 @@ async fn every_statement_takes_the_indexes_that_its_file_names() {
     let mut wrong = Vec::new();
     for owner in OWNERS {
         let database = TestDb::new().await;
-        // With the options of the service's own connections: some of them are for the planner.
+        // With the service's connect options, because some are planner settings.
         let database =
             migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
         database.batch_execute(&FILL.replace("OWNER", owner)).await.unwrap();
-        // What would be read whole if PostgreSQL were free to, lacks an index.
+        // Sequential scans are allowed here, so that a missing index shows.
         database.batch_execute("SET enable_seqscan = on").await.unwrap();
         wrong.extend(wrong_plans(&plans(&database).await));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// What does not take the indexes that its file names.
+/// Statements whose plans lack an index that their file names.
 fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
     let mut wrong = Vec::new();
     for sql in Sql::ALL {
@@ -120,7 +120,7 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
                 wrong.push(format!("{} and {index}:\n{plan}", sql.file()));
             }
         }
-        // Not the whole of a table is ever read; VALUES and CTEs are no tables.
+        // No table is ever read whole; VALUES and CTEs are no tables.
         if plan.contains("Seq Scan") {
             wrong.push(format!("{} reads a whole table:\n{plan}", sql.file()));
         }
@@ -128,7 +128,7 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
     wrong
 }
 
-/// What a sweep removes at once is bounded, and so must be what it looks at to find it.
+/// A sweep deletes a bounded number of rows, and must read a bounded number to find them.
 #[tokio::test]
 async fn a_sweep_stops_reading_at_its_limit() {
     let database = TestDb::new().await;
@@ -143,11 +143,11 @@ async fn a_sweep_stops_reading_at_its_limit() {
     }
 }
 
-/// Reading in order ends after a page; sorting reads all that a user has, for each page again.
+/// An ordered read stops after a page; a sort reads all rows of a user for each page again.
 #[tokio::test]
 async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables() {
     let database = TestDb::new().await;
-    // With the options of the service's own connections: some of them are for the planner.
+    // With the service's connect options, because some are planner settings.
     let database = migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
     let mut wrong = Vec::new();
     for filled in [false, true] {
@@ -169,12 +169,12 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
             database.batch_execute(&format!("PREPARE page AS {}", sql.text())).await.unwrap();
             let plan = explain(&database, &format!("page({values})")).await;
             database.batch_execute("DEALLOCATE page").await.unwrap();
-            // Both ids of a mapping name one row at most.
+            // Both ids of a mapping identify at most one row.
             let sorts = plan.matches("->  Sort").count() + usize::from(plan.starts_with("Sort"));
             let both = [Sql::MappingsFirst, Sql::MappingsList, Sql::MappingsSeek];
             let single = usize::from(both.contains(&sql));
-            // A plan for these values would not look at the filters, which are not given. A filter on a
-            // join would read all of a user's patients for each of his mappings.
+            // A custom plan would ignore the filters, which are null. A filter on a join would read
+            // all of a user's patients for each mapping.
             if sorts > single || plan.contains("Join Filter") || !plan.contains("$1") {
                 wrong.push(format!("{}, filled {filled}:\n{plan}", sql.file()));
             }
@@ -183,7 +183,7 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// One patient has all doctors, and one doctor has all of a user's patients.
+/// One patient is assigned to all doctors, and one doctor to all of a user's patients.
 const FILL_UNEVENLY: &str = "
     INSERT INTO mappings (created_by, patient_id, doctor_id)
     SELECT 1, (SELECT min(id) FROM patients WHERE created_by = 1), id FROM doctors
@@ -201,7 +201,7 @@ async fn a_page_reads_no_more_rows_than_it_shows() {
     let mut wrong = Vec::new();
     for owner in OWNERS {
         let database = TestDb::new().await;
-        // With the options of the service's own connections: some of them are for the planner.
+        // With the service's connect options, because some are planner settings.
         let database =
             migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
         database.batch_execute(&FILL.replace("OWNER", owner)).await.unwrap();
@@ -224,7 +224,7 @@ async fn a_page_reads_no_more_rows_than_it_shows() {
             (Sql::MappingsDoctors, format!("1, {patient}")),
         ] {
             database.batch_execute(&format!("PREPARE page AS {}", sql.text())).await.unwrap();
-            // Begins far behind the first row.
+            // Starts far from the first row.
             let execute = format!("EXECUTE page(5000, {ROWS}, {filters})");
             let options = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF";
             let plan = lines(&database, &format!("EXPLAIN ({options}) {execute}")).await;
@@ -239,12 +239,13 @@ async fn a_page_reads_no_more_rows_than_it_shows() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// What a node of a plan has read in all: `11 loops=1)`, from PostgreSQL 18 on `11.00 loops=1)`.
+/// The rows that a plan node has read in total: `11 loops=1)`, from PostgreSQL 18 on `11.00
+/// loops=1)`.
 fn rows_of(node: &str) -> u64 {
     number(node) * number(node.split_once("loops=").unwrap().1)
 }
 
-/// The number that a text begins with.
+/// The number at the start of a text.
 fn number(text: &str) -> u64 {
     text.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What the code sends to each statement and reads from it.
+//! The parameters and columns of each statement, as the code uses them.
 
 use healthcare_backend::db::Sql;
 use healthcare_backend::db::row::{self, FromRow, SqlType};
@@ -17,10 +17,10 @@ pub struct Shape {
 pub struct Column {
     pub name: &'static str,
     pub sql_type: Type,
-    /// None for a column that the statement computes: PostgreSQL does not say whether it may be null.
+    /// None for a computed column: PostgreSQL does not say whether it may be null.
     pub nullable: Option<bool>,
-    /// An outer join can make the column null, whatever the table says, and the code reads it before
-    /// it knows that it is not.
+    /// An outer join can make the column null, whatever the table says, and the code reads it
+    /// before it knows that it is not.
     pub outer: bool,
 }
 
@@ -94,12 +94,12 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::PatientsCreate => (create(&patient::FIELDS), columns(Patient::COLUMNS)),
         Sql::PatientsCreateMany => {
             let arrays = create(&patient::FIELDS).into_iter().map(array_of);
-            (arrays.collect(), with_place(Patient::COLUMNS))
+            (arrays.collect(), with_ordinal(Patient::COLUMNS))
         }
         Sql::PatientsGet => (vec![T::INT8, T::INT8], short(columns(Patient::COLUMNS))),
         Sql::PatientsGetMany => {
-            let place = Column::computed("place", T::INT8);
-            let columns = [short(columns(Patient::COLUMNS)), vec![place]];
+            let ordinal = Column::computed("ordinal", T::INT8);
+            let columns = [short(columns(Patient::COLUMNS)), vec![ordinal]];
             (vec![T::INT8_ARRAY, T::INT8_ARRAY], columns.concat())
         }
         Sql::PatientsGetWhole => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
@@ -128,7 +128,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::MappingsSeek => {
             (list(&[T::INT8, T::INT8, T::INT8]), vec![Column::computed("id", T::INT8)])
         }
-        // Outer joins too, but the code first sees that the mapping's id is not null.
+        // Outer joins too, but the code first checks that the mapping's id is not null.
         Sql::MappingsFirstDoctors => {
             let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
             (list(&[T::INT8, T::INT8]), short(both.concat()))
@@ -143,7 +143,7 @@ pub fn shape(sql: Sql) -> Shape {
     Shape { parameters, columns }
 }
 
-/// Those of a mapping itself come out of a UNION, the names do not.
+/// The columns of a mapping come from a UNION, the names do not.
 fn of_a_union() -> Vec<Column> {
     let (mapping, names) = MappingRow::COLUMNS.split_at(AssignmentRow::COLUMNS.len());
     let mapping = columns(mapping).into_iter();
@@ -157,7 +157,7 @@ fn create(fields: &[Field]) -> Vec<Type> {
     [Type::INT8].into_iter().chain(fields).collect()
 }
 
-/// What many of them are given by.
+/// The array type for values of this type.
 fn array_of(element: Type) -> Type {
     match element {
         Type::INT4 => Type::INT4_ARRAY,
@@ -184,12 +184,12 @@ fn delete() -> Vec<Type> {
     vec![Type::INT8, Type::INT8, Type::INT8_ARRAY]
 }
 
-/// The columns, and the place among those that were asked for.
-fn with_place(columns_of: &[row::Column]) -> Vec<Column> {
-    [columns(columns_of), vec![Column::computed("place", Type::INT8)]].concat()
+/// The columns, and the ordinal of the row.
+fn with_ordinal(columns_of: &[row::Column]) -> Vec<Column> {
+    [columns(columns_of), vec![Column::computed("ordinal", Type::INT8)]].concat()
 }
 
-/// What goes over the shared connection: long texts only of a row that is not large.
+/// The columns for the shared connection: long texts only of a row that is not large.
 fn short(mut columns: Vec<Column>) -> Vec<Column> {
     const LONG: [&str; 8] = [
         "address",
@@ -218,7 +218,7 @@ fn id() -> Vec<Column> {
     vec![Column::stored("id", Type::INT8)]
 }
 
-/// A session that an older program has begun has none.
+/// A session of an older program has none.
 fn sid() -> Vec<Column> {
     vec![Column { nullable: Some(true), ..Column::stored("sid", Type::UUID) }]
 }
@@ -227,7 +227,7 @@ fn seconds_left() -> Column {
     Column::computed("seconds_left", Type::INT4)
 }
 
-/// The resource comes through an outer join, but the code first sees that its id is not null.
+/// The resource comes from an outer join, but the code first checks that its id is not null.
 fn updated(resource: &[row::Column]) -> Vec<Column> {
     [vec![Column::computed("allowed", Type::BOOL)], columns(resource)].concat()
 }

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: what each `sslmode` demands of a real server that takes nothing else.
+//! TLS to PostgreSQL: each `sslmode` against a real server that requires TLS.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use tokio_postgres::NoTls;
 use crate::harness::program::Workplace;
 use crate::harness::{Cluster, JWT_SECRET, free_port, random};
 
-/// Without TLS only its own socket lets anybody in.
+/// Without TLS only connections on its Unix socket are accepted.
 const ACCESS: &str = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
 
-/// A PostgreSQL that speaks TLS, and who has signed its certificate for `localhost`.
+/// A PostgreSQL with TLS, and the authority of its certificate for `localhost`.
 struct Secure {
     cluster: Cluster,
     port: u16,
     authority: String,
-    /// Somebody else.
+    /// Another authority.
     other: String,
 }
 
@@ -59,7 +59,7 @@ impl Secure {
     }
 }
 
-/// The authority, another, and a file that is none.
+/// The authority, another one, and a file that contains none.
 struct Files {
     workplace: Workplace,
 }
@@ -84,7 +84,7 @@ impl Files {
     }
 }
 
-/// Whether the connection that this makes is encrypted; None if there is none.
+/// Whether the resulting connection is encrypted; None if there is none.
 async fn is_encrypted(url: &str, roots: Option<&Path>) -> Option<bool> {
     let address = ConnectOptions::parse(url, roots).map_err(|error| error.to_string()).unwrap();
     let client = address.connect().await.ok()?;
@@ -115,7 +115,7 @@ async fn each_sslmode_demands_what_libpq_says_it_does() {
         let given = (!roots.is_empty()).then_some(path.as_path());
         let found = is_encrypted(&secure.url(host, mode), given).await;
         assert_eq!(found, expected, "{host} {mode} {roots}");
-        // The same, with the file named in the string, and in the other spelling.
+        // The same with the file in the connection string, and with the other spelling.
         let named = if roots.is_empty() {
             mode.to_owned()
         } else {
@@ -128,7 +128,7 @@ async fn each_sslmode_demands_what_libpq_says_it_does() {
         let words = format!("host={host} port={port} user=postgres dbname=postgres{words}");
         assert_eq!(is_encrypted(&words, None).await, expected, "{words}");
     }
-    // The string has the last word.
+    // The connection string takes precedence.
     let (own, other) = (files.path("own.pem"), files.path("other.pem"));
     let named = format!("?sslrootcert={}&sslmode=verify-full", own.display());
     let found = is_encrypted(&secure.url("localhost", &named), Some(&other)).await;
@@ -139,7 +139,7 @@ async fn each_sslmode_demands_what_libpq_says_it_does() {
 async fn a_server_without_tls_is_not_spoken_to_where_tls_is_demanded() {
     let plain = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = plain.local_addr().unwrap().port();
-    // As a server without TLS does, or somebody who stands between.
+    // As a server without TLS would respond, or an attacker in the middle.
     let refusing = tokio::spawn(async move {
         let (mut socket, _) = plain.accept().await.unwrap();
         let mut asked = [0; 8];

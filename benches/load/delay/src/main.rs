@@ -1,7 +1,7 @@
-//! A proxy that puts a distance between a program and PostgreSQL: every byte arrives so many
-//! microseconds later, in both directions, and in the order in which it was sent.
+//! A proxy that adds latency between a program and PostgreSQL: every byte arrives a number of
+//! microseconds later, in both directions and in order.
 //!
-//! `delay SOCKET MICROSECONDS` listens on a free port of the loopback, and says which.
+//! `delay SOCKET MICROSECONDS` listens on a free loopback port, and prints it.
 
 use std::env;
 use std::error::Error;
@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes and the moment at which they arrive.
+/// Bytes and the time at which they are due.
 type Delayed = (Instant, Vec<u8>);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One direction of a connection: a thread that reads, and one that writes what is due.
+/// One direction of a connection: a thread that reads, and one that writes when bytes are due.
 fn forward<R, W>(from: R, to: W, delay: Duration, close: fn(&W))
 where
     R: Read + Send + 'static,
@@ -46,7 +46,7 @@ where
     thread::spawn(move || read(from, delay, &sender));
     thread::spawn(move || {
         let mut to = to;
-        // A side that is gone has nothing more to be told.
+        // The other side may be closed already.
         let _ = write(&mut to, &receiver);
         close(&to);
     });

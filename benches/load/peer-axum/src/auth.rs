@@ -1,4 +1,4 @@
-//! The user of a request: an extractor that verifies the access token, which the service has signed.
+//! An extractor that verifies the access token, signed by the service, and yields the user.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;

@@ -1,5 +1,5 @@
-//! What `make load` compares the service with: the same answers on the same schema, by axum and sqlx
-//! on tokio's multi-thread runtime, as most would write them and tuned where it is easily done.
+//! The peer of `make load`: the same responses on the same schema, with axum and sqlx on tokio's
+//! multi-thread runtime, written conventionally and tuned where that is easy.
 //!
 //! `PORT`, `DATABASE_URL`, `JWT_SECRET` and `POOL_SIZE` come from the environment.
 
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = PgPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
-        // The default asks the database for a sign of life before every statement.
+        // The default pings the database before every statement.
         .test_before_acquire(false)
         .connect(&env::var("DATABASE_URL")?)
         .await?;
@@ -50,14 +50,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     println!("listening address={}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| {
-        // A socket that has failed already is noticed when it is read.
+        // An error of the socket shows when it is read.
         let _ = socket.set_nodelay(true);
     });
     axum::serve(listener, router).await?;
     Ok(())
 }
 
-/// What can go wrong while a request is answered.
+/// The errors of a request.
 enum Failure {
     Unauthorized,
     NotFound,

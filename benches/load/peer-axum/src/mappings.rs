@@ -21,7 +21,7 @@ JOIN doctors AS d ON d.id = m.doctor_id
 WHERE m.created_by = $1 AND m.patient_id = $2
 ORDER BY m.id";
 
-/// Only asked when nobody is assigned.
+/// Only queried if no doctor is assigned.
 const PATIENT: &str = "SELECT id FROM patients WHERE created_by = $1 AND id = $2";
 
 #[derive(FromRow, Serialize)]

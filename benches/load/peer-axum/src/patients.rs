@@ -97,7 +97,7 @@ pub async fn list(
     user: User,
     Query(page): Query<Page>,
 ) -> Result<Response, Failure> {
-    // One more than asked for tells whether there is a next page.
+    // One more row than requested shows whether there is a next page.
     let mut patients: Vec<Patient> = sqlx::query_as(LIST)
         .bind(user.id)
         .bind(page.after)

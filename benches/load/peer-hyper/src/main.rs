@@ -1,6 +1,6 @@
-//! Answers every request with two bytes from memory: as fast as hyper can be here.
+//! Responds to every request with two bytes from memory: the upper bound of hyper here.
 //!
-//! One current-thread runtime a core, to which one acceptor hands the connections in turn.
+//! One current-thread runtime per core; one acceptor distributes the connections in turn.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -43,7 +43,7 @@ async fn work(mut incoming: UnboundedReceiver<TcpStream>) {
     while let Some(socket) = incoming.recv().await {
         tokio::spawn(async move {
             if let Ok(socket) = tokio::net::TcpStream::from_std(socket) {
-                // A client that goes away is no matter here.
+                // A client that disconnects does not matter here.
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(socket), service_fn(answer))
                     .await;
