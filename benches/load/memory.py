@@ -29,7 +29,7 @@ LONG = "\U0001f600" * 5000
 LARGE = {"name": "Large", "notes": LONG, "allergies": LONG, "medical_history": LONG}
 # A control character takes one byte in the database and six in JSON.
 ESCAPED = {**LARGE, **dict.fromkeys(("notes", "allergies", "medical_history"), "\x01" * 5000)}
-SMALL = {"name": "Small", "notes": "Prefers to be called in the morning. " * 3, "address": "1 Long SharedConnection"}
+SMALL = {"name": "Small", "notes": "Prefers to be called in the morning. " * 3, "address": "1 Long Lane"}
 
 
 class Client:
