@@ -17,10 +17,10 @@ test:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
 
-# For a quick look: make load DURATION=3 ROUNDS=1 ROWS="get page".
+# The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".
 load:
-	.ci/install postgresql wrk
-	benches/load/run $(ROWS)
+	.ci/install postgresql wrk matplotlib
+	target/load/python/bin/python benches/load/run $(or $(ROWS),--picture benches/load/results.svg)
 
 bench:
 	.ci/install postgresql

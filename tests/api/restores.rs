@@ -113,7 +113,7 @@ fn folder_of_postgres(parent: &Path, name: &str, programs: &Programs) -> PathBuf
     folder
 }
 
-/// With the commands in the README.
+/// With the commands that OPERATING.md shows.
 async fn dump_and_restore(restart: bool) {
     let programs = Programs::find(None, None).unwrap();
     let workplace = Workplace::new();

@@ -179,7 +179,7 @@ async fn a_program_that_must_not_migrate_says_what_is_to_be_done() {
     make_a_patient(&workplace.serve(&settings)).await;
 }
 
-/// The grants for the role of `serve` in the README.
+/// What OPERATING.md says is granted to the role of `serve`.
 const GRANTS: &str = "
     ALTER DEFAULT PRIVILEGES FOR ROLE healthcare IN SCHEMA public
         GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO service;
