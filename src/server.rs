@@ -21,11 +21,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Worker};
+use crate::app::App;
 use crate::auth::session;
 use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
+use crate::worker::Worker;
 
 /// How long requests that run when the service stops may go on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub async fn serve(
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
-    let pool = app.background_pool()?;
+    let pool = app.pool(1)?;
     // Nobody else uses it, so that the watch knows when it is a new one.
     let shared = SharedConnection::new(pool.clone());
     let background = async {
