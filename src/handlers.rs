@@ -16,11 +16,11 @@ use std::pin::Pin;
 
 use hyper::Method;
 
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::http::{Request, Response};
 use crate::routes::Route;
+use crate::worker::Worker;
 
 /// A running handler. Each is boxed at its own size: one future for all would be as large as the
 /// largest, and be moved for every request.

@@ -1,33 +1,48 @@
 //! A healthcare backend: people register and log in, keep records of patients and doctors, and
 //! assign doctors to patients, over a REST API on PostgreSQL.
 //!
-//! # A request's way
+//! # The reading order
 //!
-//! The modules in the order in which a request meets them. Dependencies point one way, down this
-//! list; a lower module never knows an upper one.
+//! The modules in the order in which a request meets them.
 //!
 //! - [`server`] has the threads and the sockets. One acceptor hands each connection to the worker
-//!   with the fewest; a worker is a thread with its own runtime, HTTP connections and database
-//!   connections. When the service stops, it lets what runs come to its end.
+//!   with the fewest. When the service stops, it lets what runs come to its end.
+//! - [`worker`] is what the requests of one thread share, above all its database connections; [`app`] is
+//!   what all threads share.
 //! - [`service`] is one request's life: its id, its route, who may come in, its handler, an error
-//!   turned into an answer, its line in the log.
+//!   turned into an answer, its line in the log. What is wrong with any request, whatever its route, is
+//!   refused there.
 //! - [`routes`] is the URL space. A path becomes a [`Route`](routes::Route), which knows its name,
 //!   its methods and who may use it.
-//! - [`auth`] tells who is asking. Only a verified token makes a [`AuthUser`](auth::AuthUser), and every
+//! - [`auth`] tells who is asking. Only a verified token makes an [`AuthUser`](auth::AuthUser), and every
 //!   handler of something private takes one.
-//! - [`handlers`] has one file a resource. Its [`mod`](handlers) is the table of contents: which
-//!   function answers which route and method. A handler reads the request, asks the database and
-//!   writes the answer.
+//! - [`handlers`] has one file a resource, and is itself the table of contents: which function answers
+//!   which route and method. A handler reads the request, asks the database and writes the answer.
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems, and the
 //!   budget of what is held for clients.
 //! - [`models`] says for each resource which columns it is read from, which fields a client may send
 //!   and what is right for each.
-//! - [`db`] is PostgreSQL: the shared connection for short reads and the pool for the rest, in parts; the statements
-//!   under `sql/`, rows, errors, migrations, and the embedded server.
+//! - [`db`] is PostgreSQL: the shared connection for short reads and the pool for the rest, in parts; the
+//!   statements under `sql/`, rows, errors, migrations, and the embedded server.
 //!
-//! Beside the way stand [`config`] (the settings), [`app`] (what requests share), [`error`] (every
-//! way to fail, with its code), [`json`] (how answers are written), [`id`], [`secret`] and [`log`].
-//! `src/main.rs`, with `src/commands/`, is the command line.
+//! Beside the way stand [`config`] (the settings), [`error`] (every way to fail, with its code), [`json`]
+//! (how answers are written), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
+//! `src/log.rs`, is the program: it reads the command line and uses the rest as a library.
+//!
+//! # The layers
+//!
+//! A module uses only modules of lines below its own, which a test proves by this very list.
+//!
+//! 1. [`server`]
+//! 2. [`service`]
+//! 3. [`handlers`]
+//! 4. [`worker`]
+//! 5. [`app`]
+//! 6. [`config`]
+//! 7. [`auth`]
+//! 8. [`routes`], [`http`], [`models`]
+//! 9. [`db`]
+//! 10. [`error`], [`json`], [`id`], [`secret`]
 //!
 //! # What always holds
 //!
@@ -51,9 +66,9 @@ pub mod handlers;
 pub mod http;
 pub mod id;
 pub mod json;
-pub mod log;
 pub mod models;
 pub mod routes;
 pub mod secret;
 pub mod server;
 pub mod service;
+pub mod worker;

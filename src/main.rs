@@ -4,6 +4,7 @@
 mod commands {
     pub mod user;
 }
+mod log;
 
 use std::future::pending;
 use std::path::Path;
@@ -17,13 +18,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use healthcare_backend::app::{App, max_database_connections};
+use healthcare_backend::app::App;
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::{ConnectOptions, Sql, migrations};
-use healthcare_backend::log;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
+use healthcare_backend::worker::max_database_connections;
 
 use commands::user::{self, NewUser, WrongInput};
 

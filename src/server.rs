@@ -21,11 +21,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Worker};
+use crate::app::App;
 use crate::auth::session;
 use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
+use crate::worker::Worker;
 
 /// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such connections that get a response at the same time; others are closed without one.
 const MAX_REFUSALS: usize = 256;
 
-/// Serves until `shutdown` resolves, then drains in-flight requests for at most [`DRAIN_TIMEOUT`].
+/// Serves until `shutdown` resolves, then drains in-flight requests for at most `DRAIN_TIMEOUT`.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
@@ -47,7 +48,7 @@ pub async fn serve(
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
-    let pool = app.background_pool()?;
+    let pool = app.pool(1)?;
     // Not shared with requests, so that the watch notices a new connection.
     let shared = SharedConnection::new(pool.clone());
     let background = async {

@@ -13,7 +13,7 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::app::{App, Worker};
+use crate::app::App;
 use crate::auth::AuthUser;
 use crate::error::{Error, Result};
 use crate::handlers;
@@ -22,6 +22,7 @@ use crate::http::query::Query;
 use crate::http::response::{Body, empty};
 use crate::http::{Request, Response, head, problem};
 use crate::routes::{Access, Route};
+use crate::worker::Worker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;

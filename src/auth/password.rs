@@ -62,7 +62,7 @@ pub enum Verdict {
 /// A place in the queue, for one job after another.
 pub struct Permit<'a> {
     passwords: &'a Passwords,
-    permit: Arc<OwnedSemaphorePermit>,
+    slot: Arc<OwnedSemaphorePermit>,
     deadline: Instant,
 }
 
@@ -95,7 +95,7 @@ impl Passwords {
     pub fn try_acquire(&self, deadline: Instant) -> Result<Permit<'_>> {
         let permit =
             Arc::clone(&self.permits).try_acquire_owned().map_err(|_| self.overloaded())?;
-        Ok(Permit { passwords: self, permit: Arc::new(permit), deadline })
+        Ok(Permit { passwords: self, slot: Arc::new(permit), deadline })
     }
 
     pub fn overloaded(&self) -> Error {
@@ -146,7 +146,7 @@ impl Permit<'_> {
             // The request may have been cancelled.
             let _ = answer.send(in_time.then(job));
         });
-        let job = Job { run, deadline: self.deadline, _permit: Arc::clone(&self.permit) };
+        let job = Job { run, deadline: self.deadline, _permit: Arc::clone(&self.slot) };
         let ended = |_| Error::internal("the password threads have ended");
         self.passwords.jobs.send(job).map_err(ended)?;
         let answered = answered.await;

@@ -82,7 +82,7 @@ impl ConnectOptions {
     }
 
     /// A connection that requests wait for. It takes at most the sum of the timeouts of its
-    /// addresses, and [`EXTRA_TIME`].
+    /// addresses, and `EXTRA_TIME`.
     pub async fn connect_fast(&self) -> Result<ClientAndTask, ConnectError> {
         self.connect_within(EXTRA_TIME, lookup).await
     }

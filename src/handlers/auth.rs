@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hyper::StatusCode;
 
-use crate::app::{App, Worker};
+use crate::app::App;
 use crate::auth::client_address::Source;
 use crate::auth::password::{MAX_WAIT, Verdict};
 use crate::auth::refresh::Generation;
@@ -21,6 +21,7 @@ use crate::http::{Request, Response, body};
 use crate::json::object;
 use crate::models::input::read_new;
 use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, REGISTER_FIELDS};
+use crate::worker::Worker;
 
 /// How long an exchanged refresh token still yields the same successor, so that a client that lost
 /// the response is not logged out.

@@ -7,7 +7,6 @@ use super::list::{self, Filter, List};
 use super::resource::{
     LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
 };
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::http::{Request, Response, body, etag};
 use crate::json::WriteJson;
 use crate::models::doctor::{Doctor, FIELDS, MAX_SPECIALIZATION};
 use crate::models::input::{read_new, read_patch};
+use crate::worker::Worker;
 
 const PATH: &str = "/api/doctors";
 

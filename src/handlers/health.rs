@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use crate::app::Worker;
 use crate::error::{Error, Result};
 use crate::http::Response;
 use crate::http::response::json_bytes;
+use crate::worker::Worker;
 
 const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
 

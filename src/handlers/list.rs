@@ -15,7 +15,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use self::rest::{Chunk, Rest};
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -24,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::http::Response;
 use crate::http::query::{Page, next_page};
 use crate::http::response::{Body, json_bytes};
+use crate::worker::Worker;
 
 /// The longest `search`, in characters.
 pub const MAX_SEARCH: usize = 200;

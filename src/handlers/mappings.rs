@@ -4,7 +4,6 @@ use hyper::StatusCode;
 
 use super::list::{self, Filter, List};
 use super::resource::insert;
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
@@ -15,6 +14,7 @@ use crate::http::{Request, Response, body};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
 use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
+use crate::worker::Worker;
 
 const PATH: &str = "/api/mappings";
 

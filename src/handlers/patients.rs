@@ -7,7 +7,6 @@ use super::list::{self, Filter, List};
 use super::resource::{
     LARGEST, check_deleted, check_updated, created, found, insert, resource, whole, with_owner,
 };
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::{FromRow, Sql};
@@ -20,6 +19,7 @@ use crate::json::WriteJson;
 use crate::models::input::{read_new, read_patch};
 use crate::models::patient::{FIELDS, Patient};
 use crate::models::rules::{GENDERS, Value};
+use crate::worker::Worker;
 
 const PATH: &str = "/api/patients";
 

@@ -4,7 +4,6 @@ use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue, LOCATION};
 use tokio_postgres::Row;
 
-use crate::app::Worker;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::row::{column, is_large};
@@ -16,6 +15,7 @@ use crate::http::response::{empty, json_within};
 use crate::http::{Request, Response};
 use crate::json::WriteJson;
 use crate::models::rules::Value;
+use crate::worker::Worker;
 
 /// The largest JSON of a resource, in bytes.
 pub const LARGEST: usize = 112 << 10;

@@ -108,7 +108,7 @@ impl Budget {
 }
 
 impl Allowance {
-    /// Waits for a lease on `bytes`. [`Error::Overloaded`] after [`WAIT_TIMEOUT`], or at once if a
+    /// Waits for a lease on `bytes`. [`Error::Overloaded`] after `WAIT_TIMEOUT`, or at once if a
     /// queue is full.
     pub async fn lease(&self, bytes: usize) -> Result<Lease> {
         let mut lease = Lease::default();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use crate::json::RFC_3339;
+use healthcare_backend::json::RFC_3339;
 
 thread_local! {
     /// A buffer that is reused, so that not every line allocates.

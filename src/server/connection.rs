@@ -23,10 +23,10 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Phase, Socket};
-use crate::app::Worker;
 use crate::http::response::{Body, Failed};
 use crate::http::{Request, Response};
 use crate::service;
+use crate::worker::Worker;
 
 /// The timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -17,7 +17,7 @@ async fn connect(data: &Path, role: &str) -> tokio_postgres::Client {
     embedded::socket_options(&data.join("run"), role, "healthcare").connect().await.unwrap()
 }
 
-/// What pg_controldata prints for a stopped cluster.
+/// What `pg_controldata` prints for a stopped cluster.
 fn cluster_state(cluster: &Path) -> String {
     // Some systems link the server's programs into `PATH`, but not this one.
     let programs = Programs::find(None, None).unwrap();

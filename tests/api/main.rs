@@ -16,6 +16,7 @@ mod failures;
 mod fairness;
 mod harness;
 mod identity;
+mod layers;
 mod limits;
 mod lists;
 mod logins;
