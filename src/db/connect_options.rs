@@ -104,6 +104,10 @@ fn targets(parameters: &Parameters) -> Result<Vec<Target<'_>>, ConnectOptionsErr
     if hosts.contains(&"") {
         return refuse("names an empty host");
     }
+    // It is part of a password that was not encoded, and would be logged as the name of the host.
+    if hosts.iter().any(|host| host.contains('@') && !host.starts_with(['/', '@'])) {
+        return refuse("names a host with an @; in a user or password it is written %40");
+    }
     if addresses.as_ref().is_some_and(|addresses| addresses.len() != hosts.len()) {
         return refuse("has another number of hostaddr than of hosts");
     }
@@ -264,6 +268,7 @@ mod tests {
             ("host=h password='hunter2", "quote"),
             ("host=h password", "connection string"),
             ("mysql://u:hunter2@h/d", "connection string"),
+            ("postgres://u:p@hunter2@h/d", "%40"),
             ("postgres://u:hunter2%@h/d", "%25"),
             ("postgres://u:hunter2%00@h/d", "%00"),
             ("postgres://u:hunter2%ff@h/d", "UTF-8"),
