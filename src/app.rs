@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::secret::Secret;
 
-/// Heads of requests at once, in the whole process, that are larger than most. Each takes 128 KiB at most.
+/// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
 const LARGE_HEADS: usize = 32;
 
-/// Made once for the process.
+/// Created once for the process.
 pub struct App {
     pub keys: Keys,
     pub refresh_keys: RefreshKeys,
@@ -29,21 +29,21 @@ pub struct App {
     pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
-    /// What is held for clients.
+    /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
-    /// Places for heads that hyper's first buffer does not hold.
+    /// Permits for heads that exceed hyper's initial buffer.
     pub large_heads: Arc<Semaphore>,
     pub config: Config,
-    /// Set once the database has the schema that the statements are made for.
+    /// Set once the database has the schema that the statements need.
     pub schema_is_ready: SetOnce<()>,
     database: ConnectOptions,
     stopping: AtomicBool,
 }
 
 impl App {
-    /// Until [`use_database`](Self::use_database) nothing is asked of the database, and what needs it is
-    /// unavailable. `secret` signs tokens; it and the database may be others than those that the settings name,
-    /// which leave both to the embedded database.
+    /// Until [`use_database`](Self::use_database), the database is not queried, and requests that
+    /// need it are refused as unavailable. `secret` signs tokens; with an embedded database, it and
+    /// the connect options are the database's and not those of the settings.
     pub fn new(config: Config, database: ConnectOptions, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
         Ok(Self {
@@ -63,8 +63,8 @@ impl App {
         })
     }
 
-    /// From here on the instance is not ready, and tells its clients to go elsewhere for the next
-    /// request. It answers as before.
+    /// From here on the instance is not ready, and closes connections after each response. It still
+    /// serves requests.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -73,19 +73,19 @@ impl App {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// The database has the schema: requests may use it from now on.
+    /// The database has the schema: requests may use it from here on.
     pub fn use_database(&self) {
-        // It may have been said before.
+        // It may be set already.
         let _ = self.schema_is_ready.set(());
     }
 
-    /// Database connections for a worker, or for what runs beside the workers.
+    /// A pool for a worker, or for the background tasks.
     pub fn pool(&self, size: usize) -> Result<Pool> {
         Pool::new(&self.database, size)
     }
 }
 
-/// Names requests that bring no id: random for each process, counted within it.
+/// Generates ids for requests without one: random for each process, counted within it.
 pub struct RequestIds {
     process: u64,
     count: AtomicU64,
@@ -98,14 +98,14 @@ impl RequestIds {
         Ok(Self { process, count: AtomicU64::new(0) })
     }
 
-    /// The request's `own` id, if it brings one, or else a new one.
+    /// The request's `own` id if it has one, or else a new one.
     pub fn next(&self, own: Option<&HeaderValue>) -> HeaderValue {
         let new = || hexadecimal(self.process, self.count.fetch_add(1, Ordering::Relaxed));
         own.cloned().unwrap_or_else(new)
     }
 }
 
-/// 32 digits.
+/// 32 hexadecimal digits.
 fn hexadecimal(high: u64, low: u64) -> HeaderValue {
     let number = u128::from(high) << 64 | u128::from(low);
     let digits: [u8; 32] = std::array::from_fn(|at| {

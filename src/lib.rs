@@ -5,33 +5,32 @@
 //!
 //! The modules in the order in which a request meets them.
 //!
-//! - [`server`] has the threads and the sockets. One acceptor hands each connection to the worker
-//!   with the fewest. When the service stops, it lets what runs come to its end.
-//! - [`worker`] is what the requests of one thread share, above all its database connections; [`app`] is
-//!   what all threads share.
-//! - [`service`] is one request's life: its id, its route, who may come in, its handler, an error
-//!   turned into an answer, its line in the log. What is wrong with any request, whatever its route, is
-//!   refused there.
-//! - [`routes`] is the URL space. A path becomes a [`Route`](routes::Route), which knows its name,
-//!   its methods and who may use it.
-//! - [`auth`] tells who is asking. Only a verified token makes an [`AuthUser`](auth::AuthUser), and every
-//!   handler of something private takes one.
-//! - [`handlers`] has one file a resource, and is itself the table of contents: which function answers
-//!   which route and method. A handler reads the request, asks the database and writes the answer.
-//! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, answers, problems, and the
-//!   budget of what is held for clients.
-//! - [`models`] says for each resource which columns it is read from, which fields a client may send
-//!   and what is right for each.
-//! - [`db`] is PostgreSQL: the shared connection for short reads and the pool for the rest, in parts; the
-//!   statements under `sql/`, rows, errors, migrations, and the embedded server.
+//! - [`server`] has the threads and the sockets. One acceptor passes each connection to the worker
+//!   with the fewest. When the service stops, it drains in-flight requests.
+//! - [`worker`] is what the requests of one thread share, above all its database connections;
+//!   [`app`] is what all threads share.
+//! - [`service`] is the life of a request: its id, its route, access, its handler, the response to
+//!   an error, its log entry. Errors that do not depend on the route are found there.
+//! - [`routes`] is the URL space. A path becomes a [`Route`](routes::Route), which has a name,
+//!   methods and an access rule.
+//! - [`auth`] is authentication. Only a verified token yields an [`AuthUser`](auth::AuthUser), and
+//!   every handler of a private route takes one.
+//! - [`handlers`] has one file per resource, and is itself the table of contents: which function
+//!   serves which route and method. A handler reads the request, queries the database and builds
+//!   the response.
+//! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, responses, problems,
+//!   and the budget of the bytes held for clients.
+//! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
+//! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
+//!   rest; the statements under `sql/`, rows, errors, migrations, and the embedded server.
 //!
-//! Beside the way stand [`config`] (the settings), [`error`] (every way to fail, with its code), [`json`]
-//! (how answers are written), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
-//! `src/log.rs`, is the program: it reads the command line and uses the rest as a library.
+//! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
+//! [`json`] (serialization), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
+//! `src/log.rs`, is the program: it parses the command line and uses the rest as a library.
 //!
 //! # The layers
 //!
-//! A module uses only modules of lines below its own, which a test proves by this very list.
+//! A module uses only modules of lines below its own. A test checks this against this very list.
 //!
 //! 1. [`server`]
 //! 2. [`service`]
@@ -46,16 +45,18 @@
 //!
 //! # What always holds
 //!
-//! - The owner is part of the SQL. What is not yours and what is not there are the same empty result.
-//! - The ids that tokens rest on, of users and sessions, are drawn at random: a database that is put back
-//!   to an earlier moment hands out the numbers of its sequences again.
-//! - A change to a patient, doctor or mapping is one statement, and so one transaction: it is done or
-//!   not. Creations may share one; a login, and a list of more than 100 rows, take several.
+//! - The owner is part of the SQL. Another user's row and a row that does not exist yield the same
+//!   empty result.
+//! - The ids in tokens, of users and sessions, are random: a database that is restored to an
+//!   earlier moment draws the same sequence numbers again.
+//! - A change to a patient, doctor or mapping is one statement, and so one transaction. Creations
+//!   may be batched in one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
-//! - No wait is without a timeout, and no input without a bound.
-//! - What all users share is only used for what is short. Of the rest, a user has a part.
-//! - What is held for clients is bounded in bytes, for each of them and for all.
-//! - What a client sent, and what a row holds, is never logged: not in an error's cause either.
+//! - Every wait has a timeout, and every input a bound.
+//! - What all users share is used for short work only. Of everything else, each user has a limited
+//!   share.
+//! - Memory held for clients is bounded in bytes, for each user and in total.
+//! - What a client sent and what a row contains is never logged, not even in the cause of an error.
 
 pub mod app;
 pub mod auth;

@@ -1,4 +1,5 @@
-//! What the requests of one worker share: its database connections, each kind of work in a share of its own.
+//! What the requests of one worker share: above all its database connections, divided into a share
+//! for each kind of work.
 
 use std::sync::Arc;
 
@@ -13,30 +14,30 @@ use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
 use crate::models::rules::Value;
 
-/// Database connections of what runs beside the requests: one sweeps, one watches the sessions.
+/// Database connections of background tasks: one sweeps, one polls for ended sessions.
 const BACKGROUND_CONNECTIONS: usize = 2;
 /// The database connection of [`Readiness`](crate::db::Readiness).
 const READINESS_CONNECTIONS: usize = 1;
-/// Database connections left over: one for migrations at start, one for the command line.
+/// Spare database connections: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
-/// Made once for each thread that serves requests.
+/// Created once for each thread that serves requests.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For accounts and their sessions. The next three are other shares of the same connections.
+    /// For accounts and their sessions. The next three are other shares of the same pool.
     pub accounts: Pool,
     /// For changes of patients, doctors and mappings.
     pub writes: Pool,
-    /// For what may look at many rows to find a few.
+    /// For queries that may scan many rows to find a few.
     pub searches: Pool,
-    /// For what is too large for the shared connection.
+    /// For results that are too large for the shared connection.
     pub lists: Pool,
     /// For short reads.
     pub shared: Arc<SharedConnection>,
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
-    /// What must end before the worker may.
+    /// Tasks that must end before the worker stops.
     pub tasks: TaskTracker,
 }
 
@@ -66,18 +67,18 @@ impl Worker {
         })
     }
 
-    /// What may be held for a user.
+    /// The bytes that may be held for a user.
     pub fn allowance(&self, user: AuthUser) -> Allowance {
         self.app.budget.allowance(Holder::User(user.id()))
     }
 
-    /// What may be held for all who have not shown who they are.
+    /// The bytes that may be held for all requests without a token.
     pub fn anyones_allowance(&self) -> Allowance {
         self.app.budget.allowance(Holder::Anyone)
     }
 }
 
-/// Connections that a process with these settings uses at most.
+/// The most database connections of a process with these settings.
 pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
     workers * (Shares::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
@@ -85,8 +86,8 @@ pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
         + SPARE_CONNECTIONS
 }
 
-/// How many of a worker's pooled connections are for what, so that nothing of it can keep the rest from
-/// running. Each share has one at least.
+/// The sizes of the shares of a worker's pool, so that no kind of work can starve another. Each has
+/// at least one connection.
 struct Shares {
     writes: usize,
     lists: usize,
@@ -112,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_is_shared_out_whole_and_everything_has_a_part() {
+    fn a_pool_is_divided_whole_and_every_use_has_a_share() {
         for size in 1..=100 {
             let shares = Shares::of(1, size);
             assert_eq!(shares.sum(), size.max(4));
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 connections and a shared connection each, and what runs beside the requests.
+        // Two workers with 16 pooled and one shared connection each, and the background tasks.
         assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
     }
 }

@@ -1,5 +1,6 @@
--- Creates a patient of one of `users` users, as sql/patients/create.sql with the values of create.lua.
--- They stand here as literals, because pgbench cannot name texts; that spares PostgreSQL a little work:
+-- Creates a patient of one of `users` users, as sql/patients/create.sql with the values of
+-- create.lua. They stand here as literals, because pgbench cannot name texts; that spares
+-- PostgreSQL a little work:
 --
 --     pgbench -n -M prepared -c 32 -j 2 -T 10 -D users=100 -f create.sql DATABASE
 \set user random(1, :users)

@@ -1,5 +1,6 @@
--- Fills a database whose users 1, 2, ... have registered: `patients` patients with ids from 1, `each` a
--- user; `doctors` doctors; three of them for each of the first `mapped` patients of every user.
+-- Fills a database whose users 1, 2, ... have registered: `patients` patients with ids from 1,
+-- `each` a user; `doctors` doctors; three of them for each of the first `mapped` patients of every
+-- user.
 --
 --     psql -v patients=100000 -v each=1000 -v doctors=1000 -v mapped=100 -f fill.sql DATABASE
 INSERT INTO patients (

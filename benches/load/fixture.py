@@ -284,8 +284,8 @@ def build_peers() -> None:
 def cargo_build(package: Path, target: Path) -> None:
     cargo = ["cargo", "build", "--release", "--locked", "--quiet"]
     places = ["--manifest-path", package / "Cargo.toml", "--target-dir", target]
-    # From the root, so that all have the same configuration of cargo. What it says is no part of the
-    # table.
+    # From the root, so that all have the same configuration of cargo. What it says is no part of
+    # the table.
     subprocess.run([*cargo, *places], cwd=ROOT, stdout=sys.stderr, check=True)
 
 

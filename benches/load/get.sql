@@ -1,5 +1,5 @@
--- One patient by id, as sql/patients/get.sql, spread over `users` users with `each` patients each, whose
--- ids are in a row:
+-- One patient by id, as sql/patients/get.sql, spread over `users` users with `each` patients each,
+-- whose ids are in a row:
 --
 --     pgbench -n -M prepared -c 16 -j 2 -T 10 -D users=100 -D each=1000 -f get.sql DATABASE
 \set user random(1, :users)

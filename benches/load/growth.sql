@@ -1,6 +1,6 @@
 -- 32 patients by id in one statement, as sql/patients/get_many.sql asks for them: what growth costs
--- PostgreSQL alone. `few` of the 1,000 patients of each of `users` users take part, in a database that
--- fill.sql has filled:
+-- PostgreSQL alone. `few` of the 1,000 patients of each of `users` users take part, in a database
+-- that fill.sql has filled:
 --
 --     pgbench -n -M prepared -c2 -T10 -Dusers=1000 -Dfew=40 -f growth.sql DATABASE
 SELECT found.*

@@ -248,7 +248,8 @@ def timing(program: Program) -> None:
             status, answer = program.post(connection, "/api/auth/login", body)
             times[kind].append(time.perf_counter() - started)
             assert status == 401, answer
-    # The area under the ROC curve is the chance that a known address takes longer than an unknown one.
+    # The area under the ROC curve is the chance that a known address takes longer than an unknown
+    # one.
     longer = sum(
         (known > unknown) + 0.5 * (known == unknown)
         for known in times["known"]

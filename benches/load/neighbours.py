@@ -33,8 +33,8 @@ READY_EVERY = 0.25
 FLOOR = 3
 READY_FLOOR = 0.1
 
-# 20,000 doctors; a patient with all of them; 300,000 patients and as many mappings of one user. 200 patients
-# of another, each 98 KB of JSON: a control character is six bytes there.
+# 20,000 doctors; a patient with all of them; 300,000 patients and as many mappings of one user. 200
+# patients of another, each 98 KB of JSON: a control character is six bytes there.
 FILL = """
 INSERT INTO doctors (created_by, name, specialization)
 SELECT :noisy, 'Doctor ' || n, 'Surgery' FROM generate_series(1, 20000) AS n;

@@ -1,5 +1,5 @@
--- What every script prints at its end: one line of JSON for `run`, and errors in words. By itself it
--- repeats the one request of wrk's command line:
+-- What every script prints at its end: one line of JSON for `run`, and errors in words. By itself
+-- it repeats the one request of wrk's command line:
 --
 --     wrk -t2 -c64 -d10 --latency -s report.lua http://127.0.0.1:8080/health/live
 

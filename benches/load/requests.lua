@@ -1,7 +1,7 @@
 -- Builds requests once, before anything is measured, spread over the patients of many users.
 --
--- Whose patients: TARGETS names a file with lines of a token and the first and last id of a range of
--- that user's patients; or TOKEN, FIRST and LAST give one such line.
+-- Whose patients: TARGETS names a file with lines of a token and the first and last id of a range
+-- of that user's patients; or TOKEN, FIRST and LAST give one such line.
 
 local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
 dofile(folder .. "report.lua")
