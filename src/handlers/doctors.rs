@@ -1,21 +1,17 @@
 //! `/api/doctors`: visible to all users; the statements that change one check who may.
 
 use hyper::StatusCode;
-use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
-use super::resource::{
-    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole,
-};
+use super::resource::{change, created, found, insert, remove, resource, whole};
 use crate::auth::AuthUser;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::query::Query;
-use crate::http::response::empty;
-use crate::http::{Request, Response, body, etag};
+use crate::http::{Request, Response, body};
 use crate::json::WriteJson;
 use crate::models::doctor::{Doctor, FIELDS, MAX_SPECIALIZATION};
-use crate::models::input::{read_new, read_patch};
+use crate::models::input::read_new;
 use crate::worker::Worker;
 
 const PATH: &str = "/api/doctors";
@@ -68,16 +64,8 @@ pub async fn update(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    let versions = etag::accepted_versions(request.headers());
-    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
-    let patch = Json(read_patch(&FIELDS, &body)?);
-    let row = worker
-        .writes
-        .of(user.id())
-        .query_opt(Sql::DoctorsUpdate, &[&user.id(), &id, &patch, &versions])
-        .await?;
-    let row = row.ok_or(Error::DoctorNotFound)?;
-    check_updated(&row)?;
+    let (sql, missing) = (Sql::DoctorsUpdate, Error::DoctorNotFound);
+    let (row, lease) = change(worker, user, id, request, sql, &FIELDS, missing).await?;
     let doctor = Doctor::from_row(&row, 1)?;
     Ok(resource(lease, StatusCode::OK, &doctor, doctor.version))
 }
@@ -88,13 +76,5 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    body::ignore(&request, body::LIMIT)?;
-    let versions = etag::accepted_versions(request.headers());
-    let row = worker
-        .writes
-        .of(user.id())
-        .query_opt(Sql::DoctorsDelete, &[&user.id(), &id, &versions])
-        .await?;
-    check_deleted(&row.ok_or(Error::DoctorNotFound)?)?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    remove(worker, user, id, request, Sql::DoctorsDelete, Error::DoctorNotFound).await
 }

@@ -1,22 +1,18 @@
 //! `/api/patients`: the owner is part of each statement, so another user's patient is not found.
 
 use hyper::StatusCode;
-use tokio_postgres::types::Json;
 
 use super::list::{self, Filter, List};
-use super::resource::{
-    LARGEST, check_deleted, check_updated, created, found, insert, resource, whole, with_owner,
-};
+use super::resource::{change, created, found, insert, remove, resource, whole, with_owner};
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::SMALL;
 use crate::http::query::Query;
-use crate::http::response::empty;
-use crate::http::{Request, Response, body, etag};
+use crate::http::{Request, Response, body};
 use crate::json::WriteJson;
-use crate::models::input::{read_new, read_patch};
+use crate::models::input::read_new;
 use crate::models::patient::{FIELDS, Patient};
 use crate::models::rules::{GENDERS, Value};
 use crate::worker::Worker;
@@ -74,16 +70,8 @@ pub async fn update(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    let versions = etag::accepted_versions(request.headers());
-    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
-    let patch = Json(read_patch(&FIELDS, &body)?);
-    let row = worker
-        .writes
-        .of(user.id())
-        .query_opt(Sql::PatientsUpdate, &[&user.id(), &id, &patch, &versions])
-        .await?;
-    let row = row.ok_or(Error::PatientNotFound)?;
-    check_updated(&row)?;
+    let (sql, missing) = (Sql::PatientsUpdate, Error::PatientNotFound);
+    let (row, lease) = change(worker, user, id, request, sql, &FIELDS, missing).await?;
     let patient = Patient::from_row(&row, 1)?;
     Ok(resource(lease, StatusCode::OK, &patient, patient.version))
 }
@@ -94,13 +82,5 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    body::ignore(&request, body::LIMIT)?;
-    let versions = etag::accepted_versions(request.headers());
-    let row = worker
-        .writes
-        .of(user.id())
-        .query_opt(Sql::PatientsDelete, &[&user.id(), &id, &versions])
-        .await?;
-    check_deleted(&row.ok_or(Error::PatientNotFound)?)?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    remove(worker, user, id, request, Sql::PatientsDelete, Error::PatientNotFound).await
 }

@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue, LOCATION};
 use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
@@ -10,15 +11,15 @@ use crate::db::row::{column, is_large};
 use crate::db::{self, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::Lease;
-use crate::http::etag;
 use crate::http::response::{empty, json_within};
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, body, etag};
 use crate::json::WriteJson;
+use crate::models::input::{Field, read_patch};
 use crate::models::rules::Value;
 use crate::worker::Worker;
 
 /// The largest JSON of a resource, in bytes.
-pub const LARGEST: usize = 112 << 10;
+const LARGEST: usize = 112 << 10;
 
 /// A resource with its `ETag`. The lease covers it.
 pub fn resource(
@@ -77,22 +78,49 @@ pub async fn whole(
     Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
 }
 
-/// Checks the first columns of an update: whether the user may, and the resource's id, null if
-/// `If-Match` names another version. The resource starts at the second column.
-pub fn check_updated(row: &Row) -> Result<()> {
-    if !column::<bool>(row, 0)? {
+/// Changes the fields that were sent, if `If-Match` allows it. Returns the row, whose resource begins
+/// at the second column, and a lease that covers it. `sql` takes the user, the id, the patch and the
+/// accepted versions; its first column tells whether the user may.
+pub async fn change<const N: usize>(
+    worker: &Worker,
+    user: AuthUser,
+    id: i64,
+    request: Request,
+    sql: Sql,
+    fields: &'static [Field; N],
+    missing: Error,
+) -> Result<(Row, Lease)> {
+    let versions = etag::accepted_versions(request.headers());
+    let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
+    let patch = Json(read_patch(fields, &body)?);
+    let parameters: [Parameter<'_>; 4] = [&user.id(), &id, &patch, &versions];
+    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
-    column::<Option<i64>>(row, 1)?.map(drop).ok_or(Error::PreconditionFailed)
+    let changed = column::<Option<i64>>(&row, 1)?.is_some();
+    if changed { Ok((row, lease)) } else { Err(Error::PreconditionFailed) }
 }
 
-/// Checks the columns of a delete: whether the user may, and whether the row was deleted, which it
-/// was not if `If-Match` names another version.
-pub fn check_deleted(row: &Row) -> Result<()> {
-    if !column::<bool>(row, 0)? {
+/// Deletes a resource, if `If-Match` allows it. `sql` takes the user, the id and the accepted
+/// versions; its columns tell whether the user may, and whether it was done.
+pub async fn remove(
+    worker: &Worker,
+    user: AuthUser,
+    id: i64,
+    request: Request,
+    sql: Sql,
+    missing: Error,
+) -> Result<Response> {
+    body::ignore(&request, body::LIMIT)?;
+    let versions = etag::accepted_versions(request.headers());
+    let parameters: [Parameter<'_>; 3] = [&user.id(), &id, &versions];
+    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
-    if column::<bool>(row, 1)? { Ok(()) } else { Err(Error::PreconditionFailed) }
+    let done = column::<bool>(&row, 1)?;
+    if done { Ok(empty(StatusCode::NO_CONTENT)) } else { Err(Error::PreconditionFailed) }
 }
 
 /// Runs an INSERT of one row.

@@ -1,5 +1,5 @@
 //! Attacks over raw sockets on the real program: each has exactly one response, does no harm, and
-//! leaves no trace.
+//! leaves no trace. What is wrong by mistake is in `bad_input`, clients that are slow in `edge`.
 
 mod bodies;
 mod flow;

@@ -1,4 +1,5 @@
-//! Invalid requests, and their error responses.
+//! Mistakes: what a client gets wrong in a request, and the error response. What is sent to do harm
+//! is in `attacks`; what is valid but slow, too much at once or from another origin is in `edge`.
 
 mod aliases;
 mod bodies;

@@ -1,4 +1,5 @@
-//! The HTTP edge: timeouts, limits on connections, and CORS.
+//! The HTTP edge, where nothing is wrong with a request: timeouts, limits on connections, clients
+//! that close their side, and CORS. Requests that are wrong are in `bad_input` and `attacks`.
 
 mod cors;
 mod half_closed;
