@@ -116,12 +116,12 @@ struct PageEnd {
 impl List {
     /// Whether rows are filtered by their content. Filtering by id uses an index.
     fn searches(&self) -> bool {
-        self.filters.iter().any(|filter| matches!(filter, Filter::Text(_, Some(_))))
+        self.filters.iter().any(|filter| !filter.is_of_first() && filter.parameter().1.is_some())
     }
 
     /// The first rows, few and without long texts, on the shared connection.
     async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
-        let ids = self.filters.iter().filter(|filter| matches!(filter, Filter::Id(..)));
+        let ids = self.filters.iter().filter(|filter| filter.is_of_first());
         worker.shared.query(self.first, &self.parameters(&after, &rows, ids)).await
     }
 
@@ -157,6 +157,14 @@ fn link(path: &str, limit: i64, after: i64, filters: &[Filter]) -> Option<Header
 }
 
 impl Filter {
+    /// Whether `first` takes it, because an index finds its rows.
+    fn is_of_first(&self) -> bool {
+        match self {
+            Self::Id(..) => true,
+            Self::Text(..) => false,
+        }
+    }
+
     fn parameter(&self) -> (&'static str, Option<Cow<'_, str>>) {
         match self {
             Self::Text(name, value) => (name, value.as_deref().map(Cow::Borrowed)),
@@ -172,13 +180,14 @@ impl ToSql for Filter {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         match self {
-            Self::Text(_, value) => value.to_sql(sql_type, out),
-            Self::Id(_, value) => value.to_sql(sql_type, out),
+            Self::Text(_, value) => value.to_sql_checked(sql_type, out),
+            Self::Id(_, value) => value.to_sql_checked(sql_type, out),
         }
     }
 
-    fn accepts(sql_type: &Type) -> bool {
-        matches!(*sql_type, Type::TEXT | Type::INT8)
+    /// Each kind of filter checks the type itself.
+    fn accepts(_: &Type) -> bool {
+        true
     }
 
     to_sql_checked!();

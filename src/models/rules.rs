@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use jiff::civil::{Date, date};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, Json, ToSql, Type, to_sql_checked};
 
 use super::members::{self, Flaw};
 use crate::id::parse_id;
@@ -323,19 +323,17 @@ impl ToSql for Value<'_> {
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
         match self {
             Self::Absent | Self::Null => Ok(IsNull::Yes),
-            Self::Text(text) => text.as_ref().to_sql(sql_type, out),
-            Self::Integer(number) => number.to_sql(sql_type, out),
-            Self::Id(id) => id.to_sql(sql_type, out),
-            Self::Date(date) => date.to_sql(sql_type, out),
-            Self::Json(json) => {
-                out.extend_from_slice(json.get().as_bytes());
-                Ok(IsNull::No)
-            }
+            Self::Text(text) => text.as_ref().to_sql_checked(sql_type, out),
+            Self::Integer(number) => number.to_sql_checked(sql_type, out),
+            Self::Id(id) => id.to_sql_checked(sql_type, out),
+            Self::Date(date) => date.to_sql_checked(sql_type, out),
+            Self::Json(json) => Json(json.as_ref()).to_sql_checked(sql_type, out),
         }
     }
 
-    fn accepts(sql_type: &Type) -> bool {
-        matches!(*sql_type, Type::TEXT | Type::INT4 | Type::INT8 | Type::DATE | Type::JSON)
+    /// Each kind of value checks the type itself.
+    fn accepts(_: &Type) -> bool {
+        true
     }
 
     to_sql_checked!();

@@ -65,6 +65,26 @@ async fn every_constraint_holds_for_every_row() {
 }
 
 #[tokio::test]
+async fn the_table_lists_both_violations_of_a_key_that_keeps_its_target_from_being_deleted() {
+    let database = TestDb::new().await;
+    let database = database.connect().await;
+    // The service deletes no users.
+    let restricting = strings(
+        &database,
+        "SELECT conname::text FROM pg_constraint
+         WHERE contype = 'f' AND confdeltype IN ('a', 'r') AND confrelid <> 'users'::regclass",
+    )
+    .await;
+    assert!(restricting.contains("mappings_doctor_id_fkey"));
+    for key in restricting {
+        let mut rows = TABLE.iter().filter(|row| row.constraint == key);
+        assert!(rows.any(|row| row.sql.starts_with("DELETE")), "{key}: its target is deleted");
+        let mut rows = TABLE.iter().filter(|row| row.constraint == key);
+        assert!(rows.any(|row| !row.sql.starts_with("DELETE")), "{key}: its target is missing");
+    }
+}
+
+#[tokio::test]
 async fn every_violation_means_something_to_a_client() {
     let database = TestDb::new().await;
     let database = database.connect().await;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::config;
+use crate::access::table::TABLE;
 
 type Make = fn(i64) -> Route;
 
@@ -124,6 +125,11 @@ fn every_template_is_found_with_and_without_a_slash() {
     }
     for (template, make) in TEMPLATES {
         assert_eq!(make(1).label(), template);
+    }
+    for row in TABLE {
+        for path in [&[row.label], row.also].concat() {
+            assert!(all().any(|(template, _)| template == path), "{path}");
+        }
     }
 }
 
