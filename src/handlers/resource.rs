@@ -78,9 +78,9 @@ pub async fn whole(
     Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
 }
 
-/// Changes the fields that were sent, if `If-Match` allows it. Returns the row, whose resource begins
-/// at the second column, and a lease that covers it. `sql` takes the user, the id, the patch and the
-/// accepted versions; its first column tells whether the user may.
+/// Changes the fields that were sent, if `If-Match` allows it. Returns the row, whose resource
+/// begins at the second column, and a lease that covers it. `sql` takes the user, the id, the patch
+/// and the accepted versions; its first column tells whether the user may.
 pub async fn change<const N: usize>(
     worker: &Worker,
     user: AuthUser,
