@@ -138,6 +138,27 @@ impl Route {
         }
     }
 
+    /// Whether the route is unavailable before the database is.
+    pub fn needs_database(self) -> bool {
+        match self {
+            Self::Index | Self::Live => false,
+            Self::Ready
+            | Self::Register
+            | Self::Login
+            | Self::Refresh
+            | Self::Logout
+            | Self::Me
+            | Self::Password
+            | Self::Patients
+            | Self::Patient(_)
+            | Self::Doctors
+            | Self::Doctor(_)
+            | Self::Mappings
+            | Self::Mapping(_)
+            | Self::PatientMappings(_) => true,
+        }
+    }
+
     pub fn access(self) -> Access {
         match self {
             Self::Index

@@ -126,7 +126,7 @@ async fn dispatch(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
         return Ok(response);
     }
-    if !matches!(route, Route::Live | Route::Index) && !worker.app.schema_is_ready.initialized() {
+    if route.needs_database() && !worker.app.schema_is_ready.initialized() {
         return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
     }
     let user = match route.access() {

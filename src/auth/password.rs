@@ -14,9 +14,8 @@ use bcrypt::{HashParts, non_truncating_hash, non_truncating_verify};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{Error, Result};
+use crate::models::rules::MAX_PASSWORD_BYTES;
 
-/// The longest password, in bytes: bcrypt truncates anything longer.
-pub const MAX_BYTES: usize = 71;
 /// How long a full queue takes to be served on idle cores.
 const QUEUE_TIME: Duration = Duration::from_secs(5);
 /// How long a login may wait for its lock and for a thread, in total.
@@ -183,7 +182,7 @@ fn check(password: &str, stored: Option<&str>, cost: u32) -> bool {
     }
     // No stored password contains a NUL or exceeds the limit; bcrypt would stop at a NUL, and
     // refuses to compute the latter.
-    let possible = password.len() <= MAX_BYTES && !password.contains('\0');
+    let possible = password.len() <= MAX_PASSWORD_BYTES && !password.contains('\0');
     let compared = stored.filter(usable).filter(|_| possible);
     let right = compared.is_some_and(|hash| non_truncating_verify(password, hash).unwrap_or(false));
     if !right {
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_password_fits() {
-        let long = "x".repeat(MAX_BYTES);
+        let long = "x".repeat(MAX_PASSWORD_BYTES);
         let stored = hash(&long, COST).unwrap();
         assert!(check(&long, Some(&stored), COST));
         assert!(!check(&format!("{long}x"), Some(&stored), COST));

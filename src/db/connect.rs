@@ -10,7 +10,6 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
-use tokio_postgres::error::DbError;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 
 use super::ConnectOptions;
@@ -63,12 +62,13 @@ impl From<tokio_postgres::Error> for ConnectError {
 }
 
 impl ConnectError {
-    /// The error that the server sent, if it is one.
-    pub fn as_db_error(&self) -> Option<&DbError> {
-        match self {
-            Self::Refused(error) => error.as_db_error(),
-            _ => None,
-        }
+    /// For the log: the SQLSTATE if the server sent an error, because its message may quote names.
+    pub fn describe(&self) -> String {
+        let code = match self {
+            Self::Refused(error) => error.code(),
+            Self::Lookup(_) | Self::Silent => None,
+        };
+        code.map_or_else(|| self.to_string(), |code| format!("SQLSTATE {}", code.code()))
     }
 }
 

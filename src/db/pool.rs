@@ -94,11 +94,7 @@ impl Pool {
 fn cannot_connect(error: PoolError<ConnectError>) -> Error {
     let cause = match error {
         PoolError::Timeout(TimeoutType::Wait) => return Error::Overloaded { retry_after: 1 },
-        // The message may quote names; the code does not.
-        PoolError::Backend(error) => match error.as_db_error() {
-            Some(db) => format!("connect: SQLSTATE {}", db.code().code()),
-            None => format!("connect: {error}"),
-        },
+        PoolError::Backend(error) => format!("connect: {}", error.describe()),
         other => format!("connect: {other}"),
     };
     Error::DatabaseUnavailable { cause }

@@ -78,29 +78,17 @@ impl Readiness {
             open
         } else {
             let made = self.options.connect_fast().await;
-            (made.map_err(|error| unreachable(&error))?.0, Instant::now())
+            (made.map_err(failed)?.0, Instant::now())
         };
         let (client, _) = connection.insert(open);
         let answered = timeout(ANSWER_TIMEOUT, client.query_one(QUESTION, &[])).await;
-        let row =
-            answered.map_err(|_| unavailable("no answer"))?.map_err(|error| failed(&error))?;
-        if row.try_get(0).map_err(|error| failed(&error))? { Err(Error::ReadOnly) } else { Ok(()) }
+        let row = answered.map_err(|_| unavailable("no answer"))?.map_err(failed)?;
+        if row.try_get(0).map_err(failed)? { Err(Error::ReadOnly) } else { Ok(()) }
     }
 }
 
-fn failed(error: &tokio_postgres::Error) -> Error {
-    // The message may quote identifiers or values; the code does not.
-    match error.code() {
-        Some(code) => unavailable(&format!("SQLSTATE {}", code.code())),
-        None => unavailable(&error.to_string()),
-    }
-}
-
-fn unreachable(error: &ConnectError) -> Error {
-    match error.as_db_error() {
-        Some(db) => unavailable(&format!("SQLSTATE {}", db.code().code())),
-        None => unavailable(&error.to_string()),
-    }
+fn failed(error: impl Into<ConnectError>) -> Error {
+    unavailable(&error.into().describe())
 }
 
 fn unavailable(cause: &str) -> Error {

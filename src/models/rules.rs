@@ -22,7 +22,7 @@ const EARLIEST_BIRTH: Date = date(1850, 1, 1);
 /// The largest JSON text of `metadata`, in bytes.
 const MAX_METADATA: usize = 8192;
 /// bcrypt uses at most 72 bytes, including a terminating NUL.
-const MAX_PASSWORD_BYTES: usize = 71;
+pub const MAX_PASSWORD_BYTES: usize = 71;
 const MIN_PASSWORD: usize = 8;
 
 pub const GENDERS: &[&str] = &["male", "female", "other", "unknown", "m", "f", "o"];
