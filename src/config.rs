@@ -44,6 +44,7 @@ struct Variables {
     data_dir: Option<String>,
     postgres_bin: Option<String>,
     migrate_on_start: Option<String>,
+    allow_unsafe_database: Option<String>,
     host: Option<String>,
     port: Option<String>,
     tls_cert: Option<String>,
@@ -69,12 +70,13 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
     "POSTGRES_BIN",
     "MIGRATE_ON_START",
+    "ALLOW_UNSAFE_DATABASE",
     "HOST",
     "PORT",
     "TLS_CERT",
@@ -105,6 +107,8 @@ pub struct Config {
     pub database: Database,
     /// If false, the program does not start on an outdated schema.
     pub migrate_on_start: bool,
+    /// If false, the program does not use a server that can lose acknowledged writes.
+    pub allow_unsafe_database: bool,
     pub host: IpAddr,
     pub port: u16,
     /// HTTPS instead of HTTP.
@@ -201,6 +205,11 @@ impl Config {
         Ok(Self {
             database,
             migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
+            allow_unsafe_database: flag(
+                "ALLOW_UNSAFE_DATABASE",
+                raw.allow_unsafe_database.as_deref(),
+                false,
+            )?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,

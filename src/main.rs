@@ -14,16 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{sleep, timeout};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use healthcare_backend::app::App;
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
-use healthcare_backend::db::{ConnectOptions, Sql, migrations};
+use healthcare_backend::db::migrations::{self, Requirements};
+use healthcare_backend::db::{ConnectOptions, Sql};
 use healthcare_backend::secret::Secret;
-use healthcare_backend::server::serve;
+use healthcare_backend::server;
 use healthcare_backend::worker::max_database_connections;
 
 use commands::user::{self, NewUser, WrongInput};
@@ -98,7 +99,10 @@ fn main() -> ExitCode {
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
     let _flush_at_end = log::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(arguments, config))
+    let result = runtime.block_on(run(arguments, config));
+    // After a second signal, threads may still be busy.
+    runtime.shutdown_background();
+    result
 }
 
 async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
@@ -107,28 +111,32 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         Some(Command::Serve { examples }) => run_server(config, *examples).await,
         Some(Command::Migrate) => {
             let database = RunningDatabase::join(config).await?;
-            migrations::run(database.connect_options(), 1).await?;
+            let requirements = Requirements { migrate: true, ..requirements(config, 1) };
+            migrations::prepare(database.connect_options(), requirements).await?;
             println!("The schema is up to date.");
             Ok(())
         }
         Some(Command::Admin { email, revoke }) => {
             let database = RunningDatabase::join(config).await?;
-            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
         }
         Some(Command::User { command: UserCommand::Add(new) }) => {
             let account = new.complete()?;
             let database = RunningDatabase::join(config).await?;
-            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
             user::add(database.connect_options(), &account, config.bcrypt_cost).await
         }
     }
 }
 
+fn requirements(config: &Config, connections: usize) -> Requirements {
+    let (migrate, allow_unsafe) = (config.migrate_on_start, config.allow_unsafe_database);
+    Requirements { connections, migrate, allow_unsafe }
+}
+
 async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
-    // From here on these signals are queued until they are awaited, so that they do not interrupt
-    // the start.
-    let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    let signals = Signals::listen()?;
     let database_connections = max_database_connections(config.workers, config.pool_size);
     let mut database = RunningDatabase::start(config, database_connections).await?;
     if let Some(host) = database.connect_options().exposed_host() {
@@ -138,7 +146,13 @@ async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
              sslmode=verify-full in DATABASE_URL protects it"
         );
     }
-    let result = serve_on(&database, config, database_connections, stop, examples).await;
+    let result = tokio::select! {
+        result = serve_on(&database, config, database_connections, &signals, examples) => result,
+        () = signals.second.cancelled() => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(())
+        }
+    };
     // Last, when nothing writes any more.
     database.stop();
     result
@@ -148,7 +162,7 @@ async fn serve_on(
     database: &RunningDatabase,
     config: &Config,
     database_connections: usize,
-    stop: [Signal; 2],
+    signals: &Signals,
     examples: bool,
 ) -> Result<(), Failure> {
     let secret = database.jwt_secret(config)?;
@@ -158,27 +172,22 @@ async fn serve_on(
     // Resolves only if the database cannot be used as it is.
     let mut unusable_database = pin!(async {
         let options = database.connect_options();
-        match migrations::prepare_when_available(
-            options,
-            database_connections,
-            config.migrate_on_start,
-        )
-        .await
-        {
+        let requirements = requirements(config, database_connections);
+        match migrations::prepare_when_available(options, requirements).await {
             Ok(()) => app.use_database(),
             Err(error) => return error,
         }
         tracing::info!("the schema is up to date");
         pending().await
     });
-    let mut stopping = pin!(stop_requested(stop, &app));
+    let mut stopping = pin!(stop_requested(signals, &app));
     tokio::select! {
         error = &mut unusable_database => return Err(error.into()),
         () = &mut stopping => return Ok(()),
         () = app.schema_is_ready.wait() => {}
         () = sleep(WAIT_BEFORE_LISTENING) => {}
     }
-    let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
+    let listener = server::listen((config.host, config.port).into()).map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
     })?;
     let address = listener.local_addr()?;
@@ -193,7 +202,7 @@ async fn serve_on(
             () = stopping => {}
         }
     };
-    serve(listener, Arc::clone(&app), end)
+    server::serve(listener, Arc::clone(&app), end)
         .await
         .map_err(|error| error.cause().unwrap_or("cannot serve").to_owned())?;
     if let Some(error) = failure {
@@ -203,20 +212,41 @@ async fn serve_on(
     Ok(())
 }
 
+/// SIGINT and SIGTERM, however often.
+struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
+}
+
+impl Signals {
+    /// From here on these signals do not end the process by themselves, so that they do not
+    /// interrupt the start.
+    fn listen() -> Result<Self, Failure> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let signals = Self { first: CancellationToken::new(), second: CancellationToken::new() };
+        let received = [signals.first.clone(), signals.second.clone()];
+        tokio::spawn(async move {
+            for token in received {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(signals)
+    }
+}
+
 /// Resolves when the service must stop listening: after a signal and the delay in which load
-/// balancers notice that it is not ready, or after a second signal.
-async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
-    let mut signal_received = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    signal_received().await;
+/// balancers notice that it is not ready.
+async fn stop_requested(signals: &Signals, app: &App) {
+    signals.first.cancelled().await;
     app.begin_stop();
     let delay = app.config.drain_delay;
     tracing::info!(delay_seconds = delay.as_secs(), "stopping");
-    let _ = timeout(delay, signal_received()).await;
+    sleep(delay).await;
 }
 
 async fn set_role(database: &RunningDatabase, email: &str, role: &str) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ mod socket;
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
@@ -23,11 +23,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::session;
+use crate::config::Config;
 use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
-use crate::worker::Worker;
+use crate::worker::{Worker, max_database_connections};
 
+/// Connections that the system completes before they are accepted: a burst of clients. The system's
+/// own limit, `net.core.somaxconn`, may be lower.
+const BACKLOG: u32 = 4096;
+/// File descriptors for other than clients and the database: standard streams, the listener, the
+/// log, the embedded database's, and those of the event loops.
+const OWN_DESCRIPTORS: usize = 32;
+/// Of these for each worker.
+const DESCRIPTORS_PER_WORKER: usize = 4;
 /// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept: the process is probably out of file descriptors.
@@ -37,13 +46,24 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such connections that get a response at the same time; others are closed without one.
 const MAX_REFUSALS: usize = 256;
 
+/// Listens on an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `shutdown` resolves, then drains in-flight requests for at most `DRAIN_TIMEOUT`.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    raise_descriptor_limit();
+    let capacity = Capacity::of(&app.config);
     let stop = CancellationToken::new();
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
@@ -58,7 +78,6 @@ pub async fn serve(
         let (never, ..) = tokio::join!(app.readiness.watch(), watching, sweeping);
         never
     };
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
@@ -67,7 +86,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             never = &mut background => match never {},
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &refusals),
+                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &capacity),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -75,23 +94,70 @@ pub async fn serve(
             },
         }
     }
-    drop(listener);
     app.begin_stop();
+    for (socket, peer) in accept_rest(listener) {
+        hand_over(&app, socket, peer.ip(), &workers, &capacity);
+    }
     stop.cancel();
+    // A worker takes what was accepted until its sender is dropped.
+    let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
     // Joining threads must not block the runtime.
     let joined = tokio::task::spawn_blocking(move || {
-        workers.into_iter().for_each(WorkerThread::join);
+        for thread in threads {
+            let _ = thread.join();
+        }
     });
     joined.await.map_err(|error| Error::internal(error.to_string()))
 }
 
-/// Raises the soft limit of file descriptors, usually 1,024, to the hard limit.
-fn raise_descriptor_limit() {
+/// How many clients may be connected.
+struct Capacity {
+    connections: usize,
+    /// Permits for connections beyond that, which get a response first.
+    refusals: Arc<Semaphore>,
+}
+
+impl Capacity {
+    /// What is configured, or as many as the file descriptors allow: without one, neither a client
+    /// nor the database can be connected.
+    fn of(config: &Config) -> Self {
+        let Config { workers, pool_size, max_connections, .. } = *config;
+        let reserved = max_database_connections(workers, pool_size)
+            + OWN_DESCRIPTORS
+            + DESCRIPTORS_PER_WORKER * workers;
+        let free = raise_descriptor_limit().saturating_sub(reserved);
+        let refusals = MAX_REFUSALS.min(free / 4);
+        let connections = max_connections.min(free - refusals).max(1);
+        if connections < max_connections {
+            tracing::warn!(
+                connections,
+                "MAX_CONNECTIONS is lowered to what the limit of open files allows"
+            );
+        }
+        Self { connections, refusals: Arc::new(Semaphore::new(refusals)) }
+    }
+}
+
+/// Raises the soft limit of file descriptors, usually 1,024, to the hard limit, and returns it.
+fn raise_descriptor_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// What has connected but is not accepted yet; it would be reset with the listener's end.
+fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (socket, peer) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        io::Result::Ok((TcpStream::from_std(socket)?, peer))
+    };
+    std::iter::from_fn(|| accept().ok()).collect()
 }
 
 fn hand_over(
@@ -99,13 +165,11 @@ fn hand_over(
     socket: TcpStream,
     peer: IpAddr,
     workers: &[WorkerThread],
-    refusals: &Arc<Semaphore>,
+    capacity: &Capacity,
 ) {
-    if workers.iter().map(WorkerThread::open_connections).sum::<usize>()
-        >= app.config.max_connections
-    {
+    if workers.iter().map(WorkerThread::open_connections).sum::<usize>() >= capacity.connections {
         if app.config.tls.is_none()
-            && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
+            && let Ok(permit) = Arc::clone(&capacity.refusals).try_acquire_owned()
         {
             let answer = problem::refusal(&app.request_ids.next(None));
             tokio::spawn(async move {
@@ -172,11 +236,6 @@ impl WorkerThread {
     fn open_connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
-
-    fn join(self) {
-        drop(self.accepted);
-        let _ = self.thread.join();
-    }
 }
 
 async fn work(
@@ -184,12 +243,7 @@ async fn work(
     mut incoming: UnboundedReceiver<Accepted>,
     stop: &CancellationToken,
 ) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = incoming.recv() => accepted,
-            () = stop.cancelled() => None,
-        };
-        let Some(Accepted { socket, peer, open }) = accepted else { break };
+    while let Some(Accepted { socket, peer, open }) = incoming.recv().await {
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
@@ -228,7 +282,6 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::config::Config;
     use crate::db::ConnectOptions;
     use crate::secret::Secret;
 

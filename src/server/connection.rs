@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// such a request gets its proper response. hyper also polls for the next part of a body while less
 /// than this is unwritten.
 const MAX_BUFFER: usize = 128 << 10;
+/// How long a connection is served after the service has stopped listening: a client may have sent
+/// a request before it could know, and that is answered.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 /// The most of a response that rustls buffers for a client that does not read, in bytes: one
 /// record.
 const MAX_TLS_BUFFER: usize = 16 << 10;
@@ -106,10 +109,14 @@ async fn serve_stream<S, F, A>(
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     // Connection errors are the client's affair; the outcome of its requests is in the log.
+    let grace_is_over = async {
+        stop.cancelled().await;
+        sleep(STOP_GRACE).await;
+    };
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
+        () = grace_is_over => None,
     };
     if ended.is_none() {
         connection.as_mut().graceful_shutdown();

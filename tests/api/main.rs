@@ -31,5 +31,6 @@ mod restores;
 mod sessions;
 mod settings;
 mod sql_files;
+mod stops;
 mod tls;
 mod upgrades;
