@@ -20,6 +20,7 @@ pub mod share;
 pub mod shared_connection;
 pub mod statements;
 pub mod tls;
+pub mod warm;
 
 pub use connect_options::ConnectOptions;
 pub use insert::{Inserts, insert};
@@ -31,3 +32,4 @@ pub use row::{FromRow, Timestamp};
 pub use setup_error::SetupError;
 pub use shared_connection::SharedConnection;
 pub use statements::Sql;
+pub use warm::{Warmth, keep_warm};

@@ -23,8 +23,8 @@ impl FieldError {
 }
 
 /// A failed request. The data of a variant is for the response, except the causes of
-/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
-/// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
+/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`NotReady`](Error::NotReady),
+/// [`Locked`](Error::Locked) and [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
 /// sent or what a row holds.
 #[derive(Debug, Clone)]
 pub enum Error {
@@ -78,6 +78,11 @@ pub enum Error {
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// What this instance needs of the database is not there, so nothing was tried.
+    NotReady {
+        detail: &'static str,
         cause: String,
     },
     /// A row that the request needs stayed locked.
@@ -137,7 +142,7 @@ impl Error {
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
             }
-            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
+            Self::DatabaseUnavailable { .. } | Self::NotReady { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
             Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
@@ -150,7 +155,8 @@ impl Error {
         Cow::Borrowed(match self {
             Self::BadRequest(detail)
             | Self::UnsupportedMediaType(detail)
-            | Self::Validation { detail, .. } => detail,
+            | Self::Validation { detail, .. }
+            | Self::NotReady { detail, .. } => detail,
             Self::BadQuery(_) => "Some query parameters are unknown, repeated or out of range.",
             Self::MalformedJson { detail } => return detail.clone(),
             Self::Unauthorized => "This needs an access token: Authorization: Bearer <token>.",
@@ -210,6 +216,7 @@ impl Error {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::DatabaseUnavailable { cause }
+            | Self::NotReady { cause, .. }
             | Self::Locked { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -223,6 +230,7 @@ impl Error {
                 Some(*retry_after)
             }
             Self::DatabaseUnavailable { .. }
+            | Self::NotReady { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
             | Self::Stopping => Some(1),

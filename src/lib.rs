@@ -22,7 +22,8 @@
 //!   and the budget of the bytes held for clients.
 //! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
 //! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
-//!   rest; the statements under `sql/`, rows, errors, migrations, and the embedded server.
+//!   rest, both warm before requests come; the statements under `sql/`, rows, errors, migrations,
+//!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
 //! [`json`] (serialization), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and

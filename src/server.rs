@@ -16,15 +16,15 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::session;
 use crate::config::Config;
-use crate::db::SharedConnection;
+use crate::db::{SharedConnection, Warmth, keep_warm};
 use crate::error::{Error, Result};
 use crate::http::problem;
 use crate::worker::{Worker, max_database_connections};
@@ -225,10 +225,12 @@ impl WorkerThread {
         let failed = |error: io::Error| Error::internal(format!("a worker cannot start: {error}"));
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        // Before anything is accepted, so that no health check misses a worker.
+        let warmth = app.readiness.add_worker();
         let worker = Arc::new(Worker::new(app)?);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(work(&worker, incoming, &stop)))
+            .spawn(move || runtime.block_on(work(&worker, incoming, warmth, &stop)))
             .map_err(failed)?;
         Ok(Self { accepted, open: Arc::default(), thread })
     }
@@ -241,8 +243,10 @@ impl WorkerThread {
 async fn work(
     worker: &Arc<Worker>,
     mut incoming: UnboundedReceiver<Accepted>,
+    warmth: watch::Sender<Warmth>,
     stop: &CancellationToken,
 ) {
+    tokio::spawn(keep_database_connections(Arc::clone(worker), warmth));
     while let Some(Accepted { socket, peer, open }) = incoming.recv().await {
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
@@ -257,6 +261,13 @@ async fn work(
     if timeout(DRAIN_TIMEOUT, worker.tasks.wait()).await.is_err() {
         tracing::warn!("requests were still running after {} s", DRAIN_TIMEOUT.as_secs());
     }
+}
+
+/// Opens the worker's database connections as soon as the database can be used, and keeps them open
+/// until the worker stops.
+async fn keep_database_connections(worker: Arc<Worker>, warmth: watch::Sender<Warmth>) {
+    worker.app.schema_is_ready.wait().await;
+    keep_warm(&worker.shared, &worker.writes, &warmth).await;
 }
 
 /// Counts a connection until dropped.

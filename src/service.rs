@@ -127,7 +127,10 @@ async fn dispatch(
         return Ok(response);
     }
     if route.needs_database() && !worker.app.schema_is_ready.initialized() {
-        return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
+        return Err(Error::NotReady {
+            detail: "The database is not reached yet, or its schema is not up to date.",
+            cause: "not reached since the start".to_owned(),
+        });
     }
     let user = match route.access() {
         Access::Anyone => None,

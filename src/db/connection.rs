@@ -28,7 +28,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest time between two replacements of all connections, whatever errors they report: new
 /// ones may lead to the same server again, and each costs it preparing every statement.
-const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
+pub const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait for an answer; longer than `STATEMENT_TIMEOUT`, so that only a silent server
 /// exceeds it.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);

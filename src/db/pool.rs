@@ -28,8 +28,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Connections are opened at their first use. Opening and checking them have timeouts in the
-    /// manager.
+    /// Connections are opened at their first use, or by [`ensure_open`](Self::ensure_open). Opening
+    /// and checking them have timeouts in the manager.
     pub fn new(options: &ConnectOptions, size: usize) -> Result<Self> {
         let inner = managed::Pool::builder(Manager::new(options))
             .max_size(size)
@@ -77,6 +77,20 @@ impl Pool {
     pub async fn connect(&self) -> Result<Connection> {
         let made = managed::Manager::create(self.manager()).await;
         made.map_err(|error| cannot_connect(PoolError::Backend(error)))
+    }
+
+    /// Whether a good connection is open, in use or not. Closes idle ones that are no longer good.
+    pub fn has_open(&self) -> bool {
+        self.inner.retain(|connection, _| self.manager().is_good(connection));
+        self.inner.status().size > 0
+    }
+
+    /// Opens a connection for the requests to come if none is open.
+    pub async fn ensure_open(&self) -> Result<()> {
+        if self.has_open() {
+            return Ok(());
+        }
+        self.inner.get().await.map(drop).map_err(cannot_connect)
     }
 
     /// What opens the pool's connections.

@@ -22,7 +22,10 @@ async fn small_server(pool_size: usize) -> TestServer {
     let pool_size = pool_size.to_string();
     let config = database.config_for_locks();
     let settings = [("WORKERS", "1"), ("POOL_SIZE", &*pool_size)];
-    TestServer::start_at(config, database, &settings).await
+    let server = TestServer::start_at(config, database, &settings).await;
+    // The connections that it opens by itself are there.
+    server.anyone().get("/health/ready").await.expect(200);
+    server
 }
 
 async fn patient(client: &Client, name: &str) -> i64 {

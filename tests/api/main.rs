@@ -26,6 +26,7 @@ mod memory;
 mod patients;
 mod program;
 mod properties;
+mod readiness;
 mod resources;
 mod restores;
 mod sessions;
