@@ -221,7 +221,7 @@ async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, Strin
 fn client(worker: &Worker, peer: IpAddr, request: &Request) -> Source {
     let proxies = &worker.app.config.trusted_proxies;
     proxies.warn_if_ignored(peer, request.headers());
-    Source::new(proxies.client(peer, request.headers()))
+    proxies.source(peer, request.headers())
 }
 
 fn wrong_password() -> Error {
