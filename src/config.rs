@@ -114,7 +114,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long the service keeps listening after the signal to stop.
     pub drain_delay: Duration,
-    /// Absent only with [`Database::Embedded`], which has a generated secret.
+    /// Not needed with [`Database::Embedded`], which has a generated secret, nor by commands, which
+    /// sign no tokens.
     pub jwt_secret: Option<Secret>,
     /// The secret before the current one, whose tokens are still accepted.
     pub jwt_secret_previous: Option<Secret>,
@@ -193,11 +194,6 @@ impl Config {
                 postgres_bin: raw.postgres_bin.map(PathBuf::from),
             },
         };
-        let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
-        if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
-            let length = format!("{MIN_SECRET_BYTES} bytes or more");
-            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
-        }
         Ok(Self {
             database,
             migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
@@ -212,7 +208,7 @@ impl Config {
                 0,
                 0..=3600,
             )?),
-            jwt_secret,
+            jwt_secret: secret("JWT_SECRET", raw.jwt_secret)?,
             jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(
                 "TOKEN_TTL_SECONDS",
@@ -265,6 +261,15 @@ impl Config {
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
         })
+    }
+
+    /// What only the service needs beyond the settings of every command.
+    pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        if self.jwt_secret.is_none() && matches!(self.database, Database::Url(_)) {
+            let length = format!("{MIN_SECRET_BYTES} bytes or more");
+            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
+        }
+        Ok(())
     }
 }
 
@@ -333,7 +338,6 @@ mod tests {
             (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
-            (vec![url], "JWT_SECRET"),
             (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),
         ] {
             let message = config(&pairs).err().unwrap().to_string();
@@ -341,6 +345,17 @@ mod tests {
             assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
         }
         assert!(config(&[url, ("JWT_SECRET", long)]).is_ok());
+    }
+
+    #[test]
+    fn the_secret_beside_a_database_is_needed_by_the_service_alone() {
+        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
+        let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+        let wrong = config(&[url]).unwrap().check_for_service().unwrap_err().to_string();
+        assert!(wrong.contains("JWT_SECRET"), "{wrong}");
+        for enough in [&[url, secret][..], &[]] {
+            assert_eq!(config(enough).unwrap().check_for_service(), Ok(()));
+        }
     }
 
     #[test]

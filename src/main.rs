@@ -79,7 +79,11 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match Config::from_env() {
+    let settings = Config::from_env().and_then(|config| match arguments.command {
+        None | Some(Command::Serve { .. }) => config.check_for_service().map(|()| config),
+        Some(_) => Ok(config),
+    });
+    let config = match settings {
         Ok(config) => config,
         Err(error) => {
             eprintln!("healthcare-backend: {error}");
@@ -204,7 +208,8 @@ async fn serve_on(
 }
 
 /// Resolves when the service must stop listening: after a signal and the delay in which load
-/// balancers notice that it is not ready, or after a second signal.
+/// balancers notice that it is not ready, or after a second signal. Without a delay if it never was
+/// ready.
 async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
     let mut signal_received = async || {
         tokio::select! {
@@ -214,7 +219,8 @@ async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) 
     };
     signal_received().await;
     app.begin_stop();
-    let delay = app.config.drain_delay;
+    let was_ready = app.schema_is_ready.initialized();
+    let delay = if was_ready { app.config.drain_delay } else { Duration::ZERO };
     tracing::info!(delay_seconds = delay.as_secs(), "stopping");
     let _ = timeout(delay, signal_received()).await;
 }
