@@ -23,7 +23,8 @@ impl FieldError {
 }
 
 /// A failed request. The data of a variant is for the response, except the causes of
-/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
+/// [`DatabaseUnavailable`](Error::DatabaseUnavailable),
+/// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Locked`](Error::Locked) and
 /// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
 /// sent or what a row holds.
 #[derive(Debug, Clone)]
@@ -77,7 +78,12 @@ pub enum Error {
     },
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
+    /// The database cannot be used right now, and nothing was changed.
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// A change was sent to the database, which did not say whether it was made.
+    OutcomeUnknown {
         cause: String,
     },
     /// A row that the request needs stayed locked.
@@ -137,9 +143,9 @@ impl Error {
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
             }
-            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
-            }
+            Self::DatabaseUnavailable { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Locked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable"),
             Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -188,6 +194,9 @@ impl Error {
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
+                "The database cannot be used right now. Nothing was changed."
+            }
+            Self::OutcomeUnknown { .. } => {
                 "The database did not answer in time. A change may or may not have been made."
             }
             Self::Locked { .. } => {
@@ -210,6 +219,7 @@ impl Error {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::DatabaseUnavailable { cause }
+            | Self::OutcomeUnknown { cause }
             | Self::Locked { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -223,11 +233,24 @@ impl Error {
                 Some(*retry_after)
             }
             Self::DatabaseUnavailable { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
             | Self::Stopping => Some(1),
             _ => None,
         }
+    }
+
+    /// The error of a request that has changed something before: no longer can it say that nothing
+    /// was changed.
+    #[must_use]
+    pub fn after_a_change(self) -> Self {
+        let (status, code) = self.status_and_code();
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            return self;
+        }
+        let cause = self.cause().unwrap_or(code);
+        Self::OutcomeUnknown { cause: format!("after a change: {cause}") }
     }
 
     /// Whether part of the request may be unread, or its end is unknown, so that the connection

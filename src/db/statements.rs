@@ -23,6 +23,11 @@ macro_rules! statements {
                     $(Self::$name => include_str!(concat!("../../sql/", $file, ".sql")),)*
                 }
             }
+
+            /// Whether it changes rows, by the keywords in its text.
+            pub fn is_change(self) -> bool {
+                ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| self.text().contains(keyword))
+            }
         }
     };
 }

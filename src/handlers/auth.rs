@@ -200,8 +200,8 @@ pub async fn change_password(
         let Some(row) = row else { continue };
         worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
         // A session that a concurrent login began is not in the statement's snapshot.
-        let late =
-            worker.accounts.of(id).query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
+        let late = worker.accounts.of(id).query(Sql::SessionsEndOthers, &[&id, &session_id]).await;
+        let late = late.map_err(Error::after_a_change)?;
         let late: Vec<Option<SessionId>> =
             late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         worker.app.ended_sessions.end(late.into_iter().flatten());
