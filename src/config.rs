@@ -3,6 +3,7 @@
 //!
 //! Error messages name the variable, but never show the value of a secret or an address.
 
+mod dotenv;
 mod tls;
 mod values;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dotenv::DotEnv;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
@@ -134,6 +136,8 @@ pub struct Config {
     /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
+    /// What may be a mistake in the settings, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// Which PostgreSQL to use.
@@ -173,9 +177,10 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, ConfigError> {
 impl Config {
     /// Reads the environment, and `.env` in the working directory for what it does not set.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let mut variables = dotenv()?;
+        let file = DotEnv::read()?;
+        let mut variables: HashMap<String, String> = file.variables.into_iter().collect();
         variables.extend(utf8(std::env::vars_os())?);
-        Self::from_variables(variables)
+        Ok(Self { warnings: file.warnings, ..Self::from_variables(variables)? })
     }
 
     /// Checks settings given as pairs. An empty value counts as not set.
@@ -260,6 +265,7 @@ impl Config {
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
+            warnings: Vec::new(),
         })
     }
 
@@ -270,17 +276,6 @@ impl Config {
             return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
         }
         Ok(())
-    }
-}
-
-/// The pairs of `.env`, if there is one.
-fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
-    // dotenvy's errors quote the line, which may contain a secret.
-    let unreadable = |_| ConfigError(".env has a line that is not NAME=value".into());
-    match dotenvy::from_filename_iter(".env") {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(unreadable),
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        Err(error) => Err(unreadable(error)),
     }
 }
 

@@ -101,6 +101,9 @@ fn main() -> ExitCode {
 
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
     let _flush_at_end = log::start(config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(arguments, config))
 }
