@@ -1,8 +1,8 @@
 //! The file `.env` in the working directory.
 //!
-//! dotenvy parses it, a line at a time, so that an error names its line and a quote that is not closed
-//! swallows none of the next. dotenvy would replace `$NAME` by a variable or by nothing, and so change a
-//! password with a `$` without a word: such a line is refused.
+//! dotenvy parses it, a line at a time, so that an error names its line and a quote that is not
+//! closed swallows none of the next. dotenvy would replace `$NAME` by a variable or by nothing, and
+//! so change a password with a `$` without a word: such a line is refused.
 
 use std::fs;
 use std::io;
@@ -44,7 +44,8 @@ impl DotEnv {
             match changed_silently(line) {
                 Some('$') => {
                     return wrong(format!(
-                        "line {number} of .env has a $, which must be in single quotes or after a \\"
+                        "line {number} of .env has a $, which must be in single quotes or after \
+                         a backslash"
                     ));
                 }
                 Some(_) => return Err(malformed()),
@@ -132,7 +133,6 @@ mod tests {
             (r#"LOG="a\$b""#, "a$b"),
             (r"LOG=a#b", "a#b"),
             (r"LOG=a\\", r"a\"),
-            (r"LOG='a\'", r"a\"),
         ] {
             assert_eq!(value_of(line), value, "{line}");
         }
@@ -150,9 +150,17 @@ mod tests {
             let told = parse(&format!("# $\n{line}")).unwrap_err();
             assert!(told.starts_with("line 2 of .env has a $"), "{line}: {told}");
         }
-        for line in
-            [r"LOG=a\", "LOG", "LOG=a b", "LOG='a", "LOG=\"a\nb\"", "=a", "LOG: a", r"LOG=a\b"]
-        {
+        for line in [
+            r"LOG=a\",
+            r"LOG='a\'",
+            "LOG",
+            "LOG=a b",
+            "LOG='a",
+            "LOG=\"a\nb\"",
+            "=a",
+            "LOG: a",
+            r"LOG=a\b",
+        ] {
             let told = parse(&format!("\n{line}\nPORT=1")).unwrap_err();
             assert_eq!(told, "line 2 of .env is not NAME=value", "{line}");
         }

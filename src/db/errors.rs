@@ -46,8 +46,8 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         return (Error::Locked { cause }, Aftermath::Keep);
     }
     match unavailability(db.code()) {
-        // An ERROR rolls the statement back. FATAL and PANIC end the connection, perhaps between the
-        // commit and the answer.
+        // An ERROR rolls the statement back. FATAL and PANIC end the connection, perhaps between
+        // the commit and the answer.
         Some(aftermath) if db.parsed_severity() != Some(Severity::Error) => {
             (unanswered(statement, cause), aftermath)
         }
@@ -110,8 +110,8 @@ fn checked_field(constraint: &str) -> Option<&str> {
     constraint.strip_suffix("_check")?.split_once('_').map(|(_, field)| field)
 }
 
-/// Whether the server is unavailable, rather than the statement wrong. All statements were prepared on
-/// this connection, so each was right for the schema then.
+/// Whether the server is unavailable, rather than the statement wrong. All statements were prepared
+/// on this connection, so each was right for the schema then.
 fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
         // The statement was prepared before the schema changed.

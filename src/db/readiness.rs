@@ -22,8 +22,8 @@ const ANSWER_VALID_FOR: Duration = Duration::from_millis(1500);
 /// How long a connection to a server that accepts no writes is polled before a new one is made,
 /// which may lead to another server.
 const READ_ONLY_CONNECTION_LIFE: Duration = Duration::from_secs(5);
-/// Whether the server accepts no writes, as a standby or one set to read-only; and the rights that the
-/// statements need and this role does not have. A table that is missing is an error.
+/// Whether the server accepts no writes, as a standby or one set to read-only; and the rights that
+/// the statements need and this role does not have. A table that is missing is an error.
 const QUESTION: &str = "
     SELECT
         pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
