@@ -1,6 +1,6 @@
 -- Records a successful login to the e-mail $1 from the address $2, and gives back the attempt that was
 -- reserved at $3, if it is not null. Index: login_addresses_pkey,
--- login_failures_email_hash_failed_at_idx.
+-- login_failures_failed_at_idx.
 WITH released AS (
     DELETE FROM login_failures
     WHERE email_hash = sha256(convert_to(lower($1), 'UTF8')) AND failed_at = $3
