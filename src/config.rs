@@ -3,6 +3,7 @@
 //!
 //! Error messages name the variable, but never show the value of a secret or an address.
 
+mod dotenv;
 mod tls;
 mod values;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dotenv::DotEnv;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
@@ -118,7 +120,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long the service keeps listening after the signal to stop.
     pub drain_delay: Duration,
-    /// Absent only with [`Database::Embedded`], which has a generated secret.
+    /// Not needed with [`Database::Embedded`], which has a generated secret, nor by commands, which
+    /// sign no tokens.
     pub jwt_secret: Option<Secret>,
     /// The secret before the current one, whose tokens are still accepted.
     pub jwt_secret_previous: Option<Secret>,
@@ -137,6 +140,8 @@ pub struct Config {
     /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
+    /// What may be a mistake in the settings, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// Which PostgreSQL to use.
@@ -176,9 +181,10 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, ConfigError> {
 impl Config {
     /// Reads the environment, and `.env` in the working directory for what it does not set.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let mut variables = dotenv()?;
+        let file = DotEnv::read()?;
+        let mut variables: HashMap<String, String> = file.variables.into_iter().collect();
         variables.extend(utf8(std::env::vars_os())?);
-        Self::from_variables(variables)
+        Ok(Self { warnings: file.warnings, ..Self::from_variables(variables)? })
     }
 
     /// Checks settings given as pairs. An empty value counts as not set.
@@ -197,11 +203,6 @@ impl Config {
                 postgres_bin: raw.postgres_bin.map(PathBuf::from),
             },
         };
-        let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
-        if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
-            let length = format!("{MIN_SECRET_BYTES} bytes or more");
-            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
-        }
         Ok(Self {
             database,
             migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
@@ -221,7 +222,7 @@ impl Config {
                 0,
                 0..=3600,
             )?),
-            jwt_secret,
+            jwt_secret: secret("JWT_SECRET", raw.jwt_secret)?,
             jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(
                 "TOKEN_TTL_SECONDS",
@@ -273,18 +274,17 @@ impl Config {
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
+            warnings: Vec::new(),
         })
     }
-}
 
-/// The pairs of `.env`, if there is one.
-fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
-    // dotenvy's errors quote the line, which may contain a secret.
-    let unreadable = |_| ConfigError(".env has a line that is not NAME=value".into());
-    match dotenvy::from_filename_iter(".env") {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(unreadable),
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        Err(error) => Err(unreadable(error)),
+    /// What only the service needs beyond the settings of every command.
+    pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        if self.jwt_secret.is_none() && matches!(self.database, Database::Url(_)) {
+            let length = format!("{MIN_SECRET_BYTES} bytes or more");
+            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
+        }
+        Ok(())
     }
 }
 
@@ -342,7 +342,6 @@ mod tests {
             (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
-            (vec![url], "JWT_SECRET"),
             (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),
         ] {
             let message = config(&pairs).err().unwrap().to_string();
@@ -350,6 +349,17 @@ mod tests {
             assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
         }
         assert!(config(&[url, ("JWT_SECRET", long)]).is_ok());
+    }
+
+    #[test]
+    fn the_secret_beside_a_database_is_needed_by_the_service_alone() {
+        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
+        let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+        let wrong = config(&[url]).unwrap().check_for_service().unwrap_err().to_string();
+        assert!(wrong.contains("JWT_SECRET"), "{wrong}");
+        for enough in [&[url, secret][..], &[]] {
+            assert_eq!(config(enough).unwrap().check_for_service(), Ok(()));
+        }
     }
 
     #[test]

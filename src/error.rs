@@ -24,7 +24,8 @@ impl FieldError {
 
 /// A failed request. The data of a variant is for the response, except the causes of
 /// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`NotReady`](Error::NotReady),
-/// [`Locked`](Error::Locked) and [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
+/// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Locked`](Error::Locked) and
+/// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
 /// sent or what a row holds.
 #[derive(Debug, Clone)]
 pub enum Error {
@@ -77,12 +78,17 @@ pub enum Error {
     },
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
+    /// The database cannot be used right now, and nothing was changed.
     DatabaseUnavailable {
         cause: String,
     },
     /// What this instance needs of the database is not there, so nothing was tried.
     NotReady {
         detail: &'static str,
+        cause: String,
+    },
+    /// A change was sent to the database, which did not say whether it was made.
+    OutcomeUnknown {
         cause: String,
     },
     /// A row that the request needs stayed locked.
@@ -145,6 +151,7 @@ impl Error {
             Self::DatabaseUnavailable { .. } | Self::NotReady { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown"),
             Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -194,7 +201,11 @@ impl Error {
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
-                "The database did not answer in time. A change may or may not have been made."
+                "The database cannot be used right now. Nothing was changed."
+            }
+            Self::OutcomeUnknown { .. } => {
+                "The change may have been made: the database did not say. Repeating it with the same \
+                 Idempotency-Key is safe; without one, look first."
             }
             Self::Locked { .. } => {
                 "Others were changing the same for too long. Nothing was changed."
@@ -217,6 +228,7 @@ impl Error {
         match self {
             Self::DatabaseUnavailable { cause }
             | Self::NotReady { cause, .. }
+            | Self::OutcomeUnknown { cause }
             | Self::Locked { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -231,11 +243,24 @@ impl Error {
             }
             Self::DatabaseUnavailable { .. }
             | Self::NotReady { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
             | Self::Stopping => Some(1),
             _ => None,
         }
+    }
+
+    /// The error of a request that has changed something before: no longer can it say that nothing
+    /// was changed.
+    #[must_use]
+    pub fn after_a_change(self) -> Self {
+        let (status, code) = self.status_and_code();
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            return self;
+        }
+        let cause = self.cause().unwrap_or(code);
+        Self::OutcomeUnknown { cause: format!("after a change: {cause}") }
     }
 
     /// Whether part of the request may be unread, or its end is unknown, so that the connection

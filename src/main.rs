@@ -80,7 +80,11 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match Config::from_env() {
+    let settings = Config::from_env().and_then(|config| match arguments.command {
+        None | Some(Command::Serve { .. }) => config.check_for_service().map(|()| config),
+        Some(_) => Ok(config),
+    });
+    let config = match settings {
         Ok(config) => config,
         Err(error) => {
             eprintln!("healthcare-backend: {error}");
@@ -98,6 +102,9 @@ fn main() -> ExitCode {
 
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
     let _flush_at_end = log::start(config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(run(arguments, config));
     // After a second signal, threads may still be busy.
@@ -244,7 +251,8 @@ impl Signals {
 async fn stop_requested(signals: &Signals, app: &App) {
     signals.first.cancelled().await;
     app.begin_stop();
-    let delay = app.config.drain_delay;
+    let was_ready = app.schema_is_ready.initialized();
+    let delay = if was_ready { app.config.drain_delay } else { Duration::ZERO };
     tracing::info!(delay_seconds = delay.as_secs(), "stopping");
     sleep(delay).await;
 }

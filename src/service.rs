@@ -28,6 +28,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 /// From the head of a request to the head of its response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The cause of its error.
+const TOO_SLOW: &str = "no answer in time";
 /// Logged in place of a status if there was no response: the connection broke, or the service had
 /// to stop before.
 const UNANSWERED: u16 = 499;
@@ -57,7 +59,10 @@ pub async fn serve(
                 with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
             }
             // The task continues, and logs its own entry.
-            Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
+            Err(_) => {
+                let error = Error::OutcomeUnknown { cause: TOO_SLOW.to_owned() };
+                with_common_headers(problem::response(&error, &id), id)
+            }
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -88,14 +93,10 @@ async fn run_and_log(
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
-        Err(_) => entry.problem(&too_slow()),
+        Err(_) => entry.problem(&Error::DatabaseUnavailable { cause: TOO_SLOW.to_owned() }),
     };
     let id = entry.end(response.status());
     with_common_headers(response, id)
-}
-
-fn too_slow() -> Error {
-    Error::DatabaseUnavailable { cause: "no answer in time".to_owned() }
 }
 
 /// Adds the headers of every response.

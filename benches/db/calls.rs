@@ -87,8 +87,14 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
-        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
-        Sql::LoginsFail | Sql::LoginsSucceed => write(parameters![email, client]),
+        Sql::LimitsLock => pool(1, parameters![1, email]),
+        Sql::LoginsReserve => write(parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
+        // This finds nothing, which costs the same.
+        Sql::LoginsRelease => {
+            let parameters = parameters![email, jiff::Timestamp::now()];
+            Call { parameters, rows: 0, kind: Kind::Write }
+        }
+        Sql::LoginsSucceed => write(parameters![email, client, None::<jiff::Timestamp>]),
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
 
         Sql::RegistrationsAdmit => {

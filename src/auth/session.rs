@@ -194,8 +194,8 @@ pub async fn watch(ended: &EndedSessions, shared: &SharedConnection) -> Infallib
         match ended.poll(shared, last.as_ref()).await {
             Ok(answer) => last = Some(answer),
             Err(error) => {
-                let cause = error.cause().unwrap_or_default();
-                tracing::warn!(cause, "cannot ask which sessions have ended");
+                let (code, cause) = (error.status_and_code().1, error.cause());
+                tracing::warn!(code, cause, "cannot ask which sessions have ended");
             }
         }
     }
@@ -209,8 +209,8 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
         ticks.tick().await;
         ended.forget_expired();
         if let Err(error) = sweep_database(ended, pool).await {
-            let cause = error.cause().unwrap_or_default();
-            tracing::warn!(cause, "cannot remove what is over");
+            let (code, cause) = (error.status_and_code().1, error.cause());
+            tracing::warn!(code, cause, "cannot remove what is over");
         }
     }
 }

@@ -38,12 +38,7 @@ pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, Confi
 
 pub fn trusted_proxies(value: Option<&str>) -> Result<TrustedProxies, ConfigError> {
     let Some(value) = value else { return Ok(TrustedProxies::default()) };
-    match value.parse() {
-        Ok(proxies) => Ok(proxies),
-        Err(()) => {
-            wrong("TRUSTED_PROXIES must be addresses or networks like 10.0.0.0/8, with commas")
-        }
-    }
+    value.parse().or_else(|must_be| wrong(format!("TRUSTED_PROXIES {must_be}")))
 }
 
 pub fn number<T>(

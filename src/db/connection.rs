@@ -136,7 +136,7 @@ impl Manager {
         let Ok(result) = result else {
             self.replace_if_outdated(Aftermath::ReplaceAll, connection);
             let cause = format!("{}: no answer", sql.file());
-            return StatementOutcome::TimedOut(Error::DatabaseUnavailable { cause });
+            return StatementOutcome::TimedOut(errors::unanswered(sql, cause));
         };
         StatementOutcome::Answered(result.map_err(|error| {
             let (error, aftermath) = errors::map(sql, &error);

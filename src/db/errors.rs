@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::io;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use super::Sql;
 use crate::error::{Error, FieldError};
@@ -24,7 +24,7 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
         let error = if is_disconnection(error) {
-            Error::DatabaseUnavailable { cause }
+            unanswered(statement, cause)
         } else {
             Error::Internal { cause }
         };
@@ -46,8 +46,22 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         return (Error::Locked { cause }, Aftermath::Keep);
     }
     match unavailability(db.code()) {
+        // An ERROR rolls the statement back. FATAL and PANIC end the connection, perhaps between
+        // the commit and the answer.
+        Some(aftermath) if db.parsed_severity() != Some(Severity::Error) => {
+            (unanswered(statement, cause), aftermath)
+        }
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
+    }
+}
+
+/// The error of a statement that was sent and not answered. A change may have been made.
+pub fn unanswered(statement: Sql, cause: String) -> Error {
+    if statement.is_change() {
+        Error::OutcomeUnknown { cause }
+    } else {
+        Error::DatabaseUnavailable { cause }
     }
 }
 
@@ -96,14 +110,21 @@ fn checked_field(constraint: &str) -> Option<&str> {
     constraint.strip_suffix("_check")?.split_once('_').map(|(_, field)| field)
 }
 
-/// Whether the server is unavailable, rather than the statement wrong.
+/// Whether the server is unavailable, rather than the statement wrong. All statements were prepared
+/// on this connection, so each was right for the schema then.
 fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
         // The statement was prepared before the schema changed.
         SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
             Some(Aftermath::ReplaceAll)
         }
-        SqlState::QUERY_CANCELED
+        // A right was revoked, or a table, column or unique index is missing, as while a backup is
+        // restored. The same connection serves again once it is back.
+        SqlState::INSUFFICIENT_PRIVILEGE
+        | SqlState::UNDEFINED_TABLE
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::INVALID_COLUMN_REFERENCE
+        | SqlState::QUERY_CANCELED
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {

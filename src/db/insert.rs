@@ -60,7 +60,7 @@ impl<V: ToSql + Sync> Inserts<V> {
             BatchOutcome::Lost => {
                 // The row may or may not have been inserted, so a retry could insert it twice.
                 let cause = format!("{}: no answer", self.many.file());
-                Err(Error::DatabaseUnavailable { cause })
+                Err(Error::OutcomeUnknown { cause })
             }
         }
     }
@@ -76,9 +76,11 @@ impl<V: ToSql + Sync> Inserts<V> {
                 Ok(made) => made.into_iter().map(|row| row.ok_or_else(no_row)).collect(),
                 Err(error) => vec![Err(error); rows.len()],
             },
-            Err(error @ (Error::DatabaseUnavailable { .. } | Error::Overloaded { .. })) => {
-                vec![Err(error); rows.len()]
-            }
+            Err(
+                error @ (Error::DatabaseUnavailable { .. }
+                | Error::OutcomeUnknown { .. }
+                | Error::Overloaded { .. }),
+            ) => vec![Err(error); rows.len()],
             // One row was refused or blocked, so none was inserted. Each is retried alone and gets
             // its own answer.
             Err(error) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Object, PoolError, TimeoutType};
+use futures_util::future::{join_all, join4};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
@@ -69,6 +70,40 @@ impl Pool {
         let connection = in_use.connection()?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
         let result = timeout(RESPONSE_TIMEOUT, query).await;
+        let outcome = self.manager().outcome(sql, connection, result);
+        in_use.finish(outcome)
+    }
+
+    /// As [`query_opt`](Self::query_opt), in a transaction that first takes locks, each of a kind
+    /// and a key, in their order. So the statement sees what others have committed under these
+    /// locks. All is sent at once, and takes one round trip.
+    pub async fn query_opt_locked(
+        &self,
+        locks: &[(i32, &str)],
+        sql: Sql,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<Row>> {
+        let in_use = self.get().await?;
+        let connection = in_use.connection()?;
+        let (client, statement) = (connection.client(), connection.statement(sql)?);
+        let lock = connection.statement(Sql::LimitsLock)?;
+        let transaction = async {
+            let lock = async |(kind, key): &(i32, &str)| client.execute(lock, &[kind, key]).await;
+            // Each is sent when it is polled for the first time, and so in this order. Once one has
+            // failed, those behind it fail too, and COMMIT rolls back.
+            let (begun, locked, row, committed) = join4(
+                client.batch_execute("BEGIN"),
+                join_all(locks.iter().map(lock)),
+                client.query_opt(statement, parameters),
+                client.batch_execute("COMMIT"),
+            )
+            .await;
+            begun?;
+            locked.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let row = row?;
+            committed.map(|()| row)
+        };
+        let result = timeout(RESPONSE_TIMEOUT, transaction).await;
         let outcome = self.manager().outcome(sql, connection, result);
         in_use.finish(outcome)
     }

@@ -30,9 +30,25 @@ const MAX_COLD: Duration = Duration::from_secs(5);
 /// How long a connection to a server that accepts no writes is polled before a new one is made,
 /// which may lead to another server.
 const READ_ONLY_CONNECTION_LIFE: Duration = Duration::from_secs(5);
-/// True if the server accepts no writes: a standby, or one set to read-only.
-const QUESTION: &str =
-    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+/// Whether the server accepts no writes, as a standby or one set to read-only; and the rights that
+/// the statements need and this role does not have. A table that is missing is an error.
+const QUESTION: &str = "
+    SELECT
+        pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+        (
+            SELECT string_agg(privilege || ' on ' || relation, ', ')
+            FROM (VALUES
+                ('users', '{SELECT,INSERT,UPDATE}'::text[]),
+                ('patients', '{SELECT,INSERT,UPDATE,DELETE}'),
+                ('doctors', '{SELECT,INSERT,UPDATE,DELETE}'),
+                ('mappings', '{SELECT,INSERT,DELETE}'),
+                ('sessions', '{SELECT,INSERT,UPDATE,DELETE}'),
+                ('login_failures', '{SELECT,INSERT,DELETE}'),
+                ('login_addresses', '{SELECT,INSERT,UPDATE,DELETE}'),
+                ('registrations', '{SELECT,INSERT,DELETE}')
+            ) AS needed (relation, privileges), unnest(privileges) AS privilege
+            WHERE NOT has_table_privilege(relation, privilege)
+        )";
 
 /// The latest answer of the database, and the connections of the workers.
 pub struct Readiness {
@@ -112,7 +128,16 @@ impl Readiness {
         let (client, _) = connection.insert(open);
         let answered = timeout(ANSWER_TIMEOUT, client.query_one(QUESTION, &[])).await;
         let row = answered.map_err(|_| no_answer("no answer"))?.map_err(failed)?;
-        if row.try_get(0).map_err(failed)? { Err(Error::ReadOnly) } else { Ok(()) }
+        if row.try_get(0).map_err(failed)? {
+            return Err(Error::ReadOnly);
+        }
+        match row.try_get::<_, Option<&str>>(1).map_err(failed)? {
+            Some(missing) => Err(Error::NotReady {
+                detail: "The service lacks a right in the database.",
+                cause: format!("readiness: its role lacks {missing}"),
+            }),
+            None => Ok(()),
+        }
     }
 }
 

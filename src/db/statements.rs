@@ -23,6 +23,11 @@ macro_rules! statements {
                     $(Self::$name => include_str!(concat!("../../sql/", $file, ".sql")),)*
                 }
             }
+
+            /// Whether it changes rows, by the keywords in its text.
+            pub fn is_change(self) -> bool {
+                ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| self.text().contains(keyword))
+            }
         }
     };
 }
@@ -44,8 +49,9 @@ statements! {
     SessionsEnded => "sessions/ended",
     SessionsIsLive => "sessions/is_live",
     SessionsSweep => "sessions/sweep",
-    LoginsCheck => "logins/check",
-    LoginsFail => "logins/fail",
+    LimitsLock => "limits/lock",
+    LoginsReserve => "logins/reserve",
+    LoginsRelease => "logins/release",
     LoginsSucceed => "logins/succeed",
     LoginsSweep => "logins/sweep",
     RegistrationsAdmit => "registrations/admit",

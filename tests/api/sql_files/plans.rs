@@ -128,6 +128,17 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
     wrong
 }
 
+#[tokio::test]
+async fn a_statement_is_a_change_if_its_plan_is() {
+    let database = TestDb::new().await;
+    let plans = plans(&database.connect().await).await;
+    for sql in Sql::ALL {
+        let plan = &plans[sql.file()];
+        let changes = ["Insert on ", "Update on ", "Delete on "].iter().any(|on| plan.contains(on));
+        assert_eq!(sql.is_change(), changes, "{}", sql.file());
+    }
+}
+
 /// A sweep deletes a bounded number of rows, and must read a bounded number to find them.
 #[tokio::test]
 async fn a_sweep_stops_reading_at_its_limit() {

@@ -69,16 +69,21 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::SessionsEnded => (vec![T::TIMESTAMPTZ], sid()),
         Sql::SessionsSweep => (vec![T::INT4], id()),
 
-        Sql::LoginsCheck => {
+        Sql::LimitsLock => {
+            (vec![T::INT4, T::TEXT], vec![Column::computed("pg_advisory_xact_lock", T::VOID)])
+        }
+        Sql::LoginsReserve => {
             let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4, T::INT4];
-            (parameters, vec![Column::computed("wait", T::INT4)])
+            let reserved_at = Column::computed("reserved_at", T::TIMESTAMPTZ);
+            (parameters, vec![Column::computed("wait", T::INT4), reserved_at])
         }
-        Sql::LoginsFail => {
-            (vec![T::TEXT, T::TEXT], vec![Column::stored("failed_at", T::TIMESTAMPTZ)])
+        Sql::LoginsRelease => {
+            (vec![T::TEXT, T::TIMESTAMPTZ], vec![Column::stored("failed_at", T::TIMESTAMPTZ)])
         }
-        Sql::LoginsSucceed => {
-            (vec![T::TEXT, T::TEXT], vec![Column::stored("seen_at", T::TIMESTAMPTZ)])
-        }
+        Sql::LoginsSucceed => (
+            vec![T::TEXT, T::TEXT, T::TIMESTAMPTZ],
+            vec![Column::stored("seen_at", T::TIMESTAMPTZ)],
+        ),
         Sql::LoginsSweep => {
             let count = |name| Column::computed(name, T::INT8);
             (vec![T::INT4], vec![count("forgiven"), count("forgotten")])
