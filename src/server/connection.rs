@@ -21,7 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::{LARGE_HEAD, Phase, Socket};
+use super::phase::Phase;
+use super::socket::{LARGE_HEAD, Socket};
 use crate::auth::client_address;
 use crate::http::budget::{Allowance, Holder};
 use crate::http::response::{Body, Failed};

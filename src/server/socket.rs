@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Tak
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::phase::Phase;
 use crate::error::Result;
 use crate::http::budget::{Allowance, Lease};
 
@@ -43,57 +44,6 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Head and body of a response up to this size together are copied, in bytes, so that one `send`
 /// writes them: 3% more requests to `/health/live` than with `writev`.
 const SMALL_ANSWER: usize = 2048;
-
-/// What the socket needs to know about the requests on it.
-#[derive(Debug)]
-pub struct Phase {
-    answering: AtomicBool,
-    begun: AtomicU64,
-    /// Whether hyper's buffer has grown.
-    large_head: AtomicBool,
-    /// Whether there was no room for a large head.
-    refused: AtomicBool,
-    opened: Instant,
-    /// When the last response ended, in milliseconds after `opened`.
-    ended: AtomicU64,
-}
-
-impl Phase {
-    pub fn new() -> Self {
-        Self {
-            answering: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            large_head: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
-            opened: Instant::now(),
-            ended: AtomicU64::new(0),
-        }
-    }
-
-    /// The head of a request is complete.
-    pub fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.answering.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a head was so large that hyper's buffer must not be kept for another request.
-    pub fn had_large_head(&self) -> bool {
-        self.large_head.load(Ordering::Relaxed)
-    }
-
-    /// Whether the connection failed because there was no room for a large head, with every
-    /// response before it written.
-    pub fn refused_large_head(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    /// The response is written, or abandoned.
-    pub fn end(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.ended.store(elapsed, Ordering::Relaxed);
-        self.answering.store(false, Ordering::Relaxed);
-    }
-}
 
 /// What the socket expects while no request is in progress.
 enum Expecting {
@@ -416,75 +366,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::advance;
-
-    use super::*;
-    use crate::http::budget::{Budget, Holder};
-
-    /// Room for one large head.
-    fn room() -> Allowance {
-        Arc::new(Budget::new(4 * LARGE_HEAD)).allowance(Holder::Anyone)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
-        let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
-        let reading = tokio::spawn(async move {
-            loop {
-                if let Err(error) = socket.read_exact(&mut [0]).await {
-                    return error.kind();
-                }
-            }
-        });
-        let started = Instant::now();
-        while !reading.is_finished() {
-            let _ = client.write_all(b"x").await;
-            advance(Duration::from_secs(1)).await;
-        }
-        assert_eq!(reading.await.unwrap(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() <= Duration::from_secs(7), "{:?}", started.elapsed());
-    }
-
-    /// A socket whose client has sent this many bytes of a head.
-    async fn with_head(
-        bytes: usize,
-        room: &Allowance,
-    ) -> (DuplexStream, Socket<DuplexStream>) {
-        let (mut client, server) = duplex(64 << 10);
-        client.write_all(&vec![b'x'; bytes]).await.unwrap();
-        (client, Socket::new(server, Arc::new(Phase::new()), room.clone()))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_read_fills_the_initial_buffer_of_hyper() {
-        let (_client, mut socket) = with_head(32 << 10, &room()).await;
-        let mut buffer = vec![0; 32 << 10];
-        assert_eq!(socket.read(&mut buffer).await.unwrap(), MAX_READ);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_large_head_waits_for_room_and_is_refused_after_a_while() {
-        let room = room();
-        let mut buffer = vec![0; 20_000];
-        let (_one, mut first) = with_head(20_000, &room).await;
-        first.read_exact(&mut buffer).await.unwrap();
-        assert!(first.phase.had_large_head());
-        let (_two, mut second) = with_head(20_000, &room).await;
-        let refused = second.read_exact(&mut buffer).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
-        assert!(second.phase.refused_large_head());
-        assert!(!second.phase.had_large_head());
-        drop(second);
-
-        let (_three, mut third) = with_head(20_000, &room).await;
-        let reading = tokio::spawn(async move { third.read_exact(&mut buffer).await.map(drop) });
-        tokio::task::yield_now().await;
-        drop(first);
-        reading.await.unwrap().unwrap();
-    }
-}
+mod tests;
