@@ -8,9 +8,9 @@
 //! byte: half-read bodies could wait for each other.
 //!
 //! A fixed part for each holder would let a few of them take everything between them. So one has at
-//! most a third of what is still free. Alone it gets a quarter of the budget. When `n` take all
-//! they can, each gets one part of `n + 3`, and three parts stay free for whoever comes next: with
-//! 20 holders and 12 MiB, that next one gets 400 KiB at once.
+//! most a third of what is still free, and once a third of the budget is taken no more than `BASE`.
+//! The first thus gets a quarter of the budget, and however early and greedily 20 others come, the
+//! next one still gets `BASE` at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,6 +33,9 @@ const BODIES: usize = 12 << 20;
 const ANYONE: usize = 1 << 20;
 /// A holder has at most what is free divided by this.
 const SHARE: usize = 3;
+/// What a holder may have when much of the budget is taken, in bytes: enough to change the largest
+/// patient, whose body and what is parsed from it take 200 KiB, and the response 112.
+const BASE: usize = 320 << 10;
 /// How long a request is queued.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest queue of one holder; further requests are refused at once.
@@ -62,6 +65,7 @@ pub struct Budget {
 }
 
 struct Accounts {
+    total: usize,
     free: usize,
     holders: HashMap<Holder, Account>,
 }
@@ -108,7 +112,7 @@ impl Default for Budget {
 impl Budget {
     pub fn new(bytes: usize) -> Self {
         Self {
-            accounts: Mutex::new(Accounts { free: bytes, holders: HashMap::new() }),
+            accounts: Mutex::new(Accounts { total: bytes, free: bytes, holders: HashMap::new() }),
             released: Notify::new(),
             waiting: Semaphore::new(MAX_WAITING),
         }
@@ -135,7 +139,13 @@ impl Accounts {
     /// Counts bytes for a holder if it may have them.
     fn take(&mut self, holder: Holder, bytes: usize) -> bool {
         let Some(left) = self.free.checked_sub(bytes) else { return false };
-        let most = if holder == Holder::Anyone { ANYONE.min(left / SHARE) } else { left / SHARE };
+        let mut most = left / SHARE;
+        if self.total - left > self.total / SHARE {
+            most = most.min(BASE);
+        }
+        if holder == Holder::Anyone {
+            most = most.min(ANYONE);
+        }
         let account = self.of(holder);
         if account.bytes + bytes > most {
             return false;
