@@ -71,7 +71,7 @@ async fn a_client_that_reads_a_byte_now_and_then_is_given_up() {
     let (mut client, server) = duplex(1);
     let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
     let started = Instant::now();
-    let writing = tokio::spawn(async move { socket.write_all(&[b'x'; MIN_WRITTEN]).await });
+    let writing = tokio::spawn(async move { socket.write_all(&vec![b'x'; MIN_WRITTEN]).await });
     while !writing.is_finished() {
         let _ = client.read(&mut [0]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -84,7 +84,7 @@ async fn a_client_that_reads_a_byte_now_and_then_is_given_up() {
 async fn a_client_that_reads_slowly_but_on_and_on_gets_all() {
     let (mut client, server) = duplex(1024);
     let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
-    let writing = tokio::spawn(async move { socket.write_all(&[b'x'; 4 * MIN_WRITTEN]).await });
+    let writing = tokio::spawn(async move { socket.write_all(&vec![b'x'; 4 * MIN_WRITTEN]).await });
     let mut buffer = [0; MIN_WRITTEN / 20];
     while !writing.is_finished() {
         let _ = client.read_exact(&mut buffer).await;
