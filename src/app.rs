@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
-use tokio::sync::{Semaphore, SetOnce};
+use tokio::sync::SetOnce;
 
 use crate::auth::login_locks::LoginLocks;
 use crate::auth::password::Passwords;
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::secret::Secret;
 
-/// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
-const LARGE_HEADS: usize = 32;
+/// The bytes of all large heads, in the whole process: 32 of 128 KiB, and 8 of one network.
+const LARGE_HEADS: usize = 4 << 20;
 
 /// Created once for the process.
 pub struct App {
@@ -31,8 +31,9 @@ pub struct App {
     pub readiness: Readiness,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
-    /// Permits for heads that exceed hyper's initial buffer.
-    pub large_heads: Arc<Semaphore>,
+    /// The budget of heads that exceed hyper's initial buffer. It is not that of bodies, because
+    /// what has no token yet must not take from those who have one.
+    pub large_heads: Arc<Budget>,
     pub config: Config,
     /// Set once the database has the schema that the statements need.
     pub schema_is_ready: SetOnce<()>,
@@ -55,7 +56,7 @@ impl App {
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
             budget: Arc::default(),
-            large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
+            large_heads: Arc::new(Budget::new(LARGE_HEADS)),
             config,
             schema_is_ready: SetOnce::new(),
             database,

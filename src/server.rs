@@ -2,6 +2,7 @@
 //! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
+mod phase;
 mod socket;
 
 use std::future::Future;

@@ -144,13 +144,19 @@ impl Source {
     }
 }
 
-/// Failures are counted by IPv4 address, or by the /64 network that one IPv6 customer has.
+/// What the limits count as one client: an IPv4 address, or the /64 network that one IPv6 customer
+/// has.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
 fn counted(client: IpAddr) -> String {
-    match client {
+    match network(client) {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
+        IpAddr::V6(address) => format!("{address}/64"),
     }
 }
 

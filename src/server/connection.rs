@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,24 +16,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::{Phase, Socket};
+use super::phase::Phase;
+use super::socket::{LARGE_HEAD, Socket};
+use crate::auth::client_address;
+use crate::http::budget::{Allowance, Holder};
 use crate::http::response::{Body, Failed};
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, problem};
 use crate::service;
 use crate::worker::Worker;
 
 /// The timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// hyper's buffer for the head of a request, in bytes. It holds a target beyond our limit, so that
-/// such a request gets its proper response. hyper also polls for the next part of a body while less
-/// than this is unwritten.
-const MAX_BUFFER: usize = 128 << 10;
 /// How long a connection is served after the service has stopped listening: a client may have sent
 /// a request before it could know, and that is answered.
 const STOP_GRACE: Duration = Duration::from_millis(500);
@@ -70,24 +68,33 @@ async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &Canc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let large_heads = Arc::clone(&worker.app.large_heads);
-    let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
-    serve_stream(stream, answer, large_heads, stop).await;
+    // The peer's network, because the client that a proxy forwards for is named in the head.
+    let network = Holder::Network(client_address::network(peer));
+    let large_heads = worker.app.large_heads.allowance(network);
+    let answering_worker = Arc::clone(&worker);
+    let answer = move |request| service::serve(Arc::clone(&answering_worker), peer, request);
+    if let Some(refused) = serve_stream(stream, answer, large_heads, stop).await {
+        let answer = problem::refusal(&worker.app.request_ids.next(None));
+        Box::pin(refused.refuse(&answer)).await;
+    }
 }
 
-/// Serves HTTP on a stream until either side closes it.
+/// Serves HTTP on a stream until either side closes it. Returns the socket if a head is too large
+/// for the room that its client has now.
 async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
-    large_heads: Arc<Semaphore>,
+    large_heads: Allowance,
     stop: &CancellationToken,
-) where
+) -> Option<Socket<S>>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request) -> A,
     A: Future<Output = Result<Response, Infallible>>,
 {
     let phase = Arc::new(Phase::new());
     let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
+    let socket_phase = Arc::clone(&phase);
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
@@ -102,12 +109,13 @@ async fn serve_stream<S, F, A>(
             })
         }
     });
-    let connection = http1::Builder::new()
-        .max_buf_size(MAX_BUFFER)
+    let mut connection = http1::Builder::new()
+        // It holds a target beyond our limit, so that such a request gets its proper response.
+        // hyper also polls for the next part of a body while less than this is unwritten.
+        .max_buf_size(LARGE_HEAD)
         // A client may close its sending side after a complete request and still gets the response.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
-    let mut connection = pin!(connection);
     // Connection errors are the client's affair; the outcome of its requests is in the log.
     let grace_is_over = async {
         stop.cancelled().await;
@@ -115,13 +123,14 @@ async fn serve_stream<S, F, A>(
     };
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => Some(ended),
+        ended = &mut connection => Some(ended),
         () = grace_is_over => None,
     };
     if ended.is_none() {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = (&mut connection).await;
     }
+    socket_phase.refused_large_head().then(|| connection.into_parts().io.into_inner())
 }
 
 /// Marks a request as in progress until dropped.
@@ -170,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::http::body;
-    use crate::http::budget::{Budget, Holder};
+    use crate::http::budget::Budget;
     use crate::http::response::{empty, json_bytes};
 
     /// A connection whose responses take as long as `x-seconds` says, and are empty, whole, or
@@ -197,7 +206,7 @@ mod tests {
                 }
             })
         };
-        let large_heads = Arc::new(Semaphore::new(1));
+        let large_heads = Arc::new(Budget::default()).allowance(Holder::Anyone);
         tokio::spawn(async move {
             serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
         });
