@@ -9,8 +9,9 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman
+	.ci/install postgresql newman deny
 	cargo fmt --check
+	.ci/deny
 	cargo clippy --all-targets -- -D warnings
 	cargo test
 	cargo test --benches
