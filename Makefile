@@ -1,7 +1,7 @@
 # `make run` serves, `make test` tests all of it, `make load` and `make bench` measure. What is missing
 # is installed, and nothing is asked.
 
-.PHONY: run test load bench
+.PHONY: run test load bench package test-packages
 
 run:
 	.ci/install postgresql
@@ -9,8 +9,9 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman
+	.ci/install postgresql newman deny
 	cargo fmt --check
+	.ci/deny
 	cargo clippy --all-targets -- -D warnings
 	cargo test
 	cargo test --benches
@@ -25,3 +26,14 @@ load:
 bench:
 	.ci/install postgresql
 	cargo bench
+
+# The Debian package, in target/debian.
+package:
+	.ci/install cargo-deb
+	PATH="$$PWD/target/cargo-deb/bin:$$PATH" cargo deb --locked
+
+# As root, with podman and podman-compose.
+test-packages:
+	.ci/install cargo-deb
+	.ci/deb
+	.ci/container
