@@ -52,6 +52,8 @@ pub enum Error {
     EmailTaken,
     AlreadyAssigned,
     DoctorAssigned,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInProgress,
     PreconditionFailed,
     BodyTooLarge {
         limit: usize,
@@ -67,6 +69,8 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused,
     /// Too many wrong passwords or registrations.
     TooManyAttempts {
         retry_after: u32,
@@ -123,6 +127,7 @@ impl Error {
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
             Self::AlreadyAssigned => (StatusCode::CONFLICT, "already_assigned"),
             Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
+            Self::IdempotencyInProgress => (StatusCode::CONFLICT, "idempotency_in_progress"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UriTooLong { .. } => (StatusCode::URI_TOO_LONG, "uri_too_long"),
@@ -133,6 +138,9 @@ impl Error {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+            }
             Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
@@ -172,6 +180,9 @@ impl Error {
             Self::EmailTaken => "There is an account with this e-mail address.",
             Self::AlreadyAssigned => "This doctor is assigned to this patient already.",
             Self::DoctorAssigned => "This doctor is assigned to a patient and cannot be deleted.",
+            Self::IdempotencyInProgress => {
+                "The first request with this Idempotency-Key is still running. Repeat this one soon."
+            }
             Self::PreconditionFailed => "If-Match names another version; nothing was changed.",
             Self::BodyTooLarge { limit } => {
                 return format!("The body may have {limit} bytes at most.").into();
@@ -181,6 +192,9 @@ impl Error {
             }
             Self::HeadersTooLarge { limit } => {
                 return format!("The headers may have {limit} bytes together at most.").into();
+            }
+            Self::IdempotencyKeyReused => {
+                "This Idempotency-Key was sent with another request. Nothing was changed."
             }
             Self::TooManyAttempts { .. } => {
                 "There were too many attempts. Try again after the time in Retry-After."
@@ -225,6 +239,7 @@ impl Error {
             Self::DatabaseUnavailable { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
+            | Self::IdempotencyInProgress
             | Self::Stopping => Some(1),
             _ => None,
         }

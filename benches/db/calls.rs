@@ -3,6 +3,7 @@
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
 use healthcare_backend::db::Sql;
+use healthcare_backend::db::once::KEPT_SECONDS;
 use healthcare_backend::models::input::{Field, read_new};
 use healthcare_backend::models::{doctor, patient};
 use serde_json::json;
@@ -24,6 +25,8 @@ const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 const PAGE: i64 = 51;
 /// The batch size of reads and inserts: that of 64 connections on two workers.
 const MERGED: usize = 32;
+/// As long as a SHA-256.
+const REQUEST_HASH: &[u8] = &[0; 32];
 /// The owner of all rows that [`supply`] creates.
 const SUPPLIED_TO: i64 = 1;
 
@@ -116,6 +119,21 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::PatientsCreateOnce => {
+            let parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
+            let keys: Vec<String> = (0..MERGED).map(|row| format!("c{number}-{row}")).collect();
+            let parameters = once(parameters, keys, vec![REQUEST_HASH; MERGED]);
+            Call { parameters, rows: MERGED, kind: Kind::Write }
+        }
+        Sql::PatientsUpdateOnce => {
+            let parameters = parameters![owner, patient, Json(notes), versions];
+            write(once(parameters, format!("u{number}"), REQUEST_HASH))
+        }
+        Sql::PatientsDeleteOnce => {
+            let parameters = parameters![SUPPLIED_TO, number, versions];
+            write(once(parameters, format!("d{number}"), REQUEST_HASH))
+        }
+
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
         Sql::DoctorsGet => shared(1, parameters![doctor]),
         Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
@@ -125,6 +143,19 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::DoctorsCreateOnce => {
+            let parameters = created(account, &doctor::FIELDS, DOCTOR);
+            write(once(parameters, format!("dc{number}"), REQUEST_HASH))
+        }
+        Sql::DoctorsUpdateOnce => {
+            let parameters = parameters![1_i64, doctor, Json(bio), versions];
+            write(once(parameters, format!("du{number}"), REQUEST_HASH))
+        }
+        Sql::DoctorsDeleteOnce => {
+            let parameters = parameters![SUPPLIED_TO, number, versions];
+            write(once(parameters, format!("dd{number}"), REQUEST_HASH))
+        }
+
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
         Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
@@ -133,6 +164,16 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::MappingsFirstDoctors => shared(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
+        Sql::MappingsCreateOnce => {
+            let parameters = parameters![SUPPLIED_TO, number, doctor, "Once a year"];
+            write(once(parameters, format!("mc{number}"), REQUEST_HASH))
+        }
+        Sql::MappingsDeleteOnce => {
+            let parameters = parameters![SUPPLIED_TO, number];
+            write(once(parameters, format!("md{number}"), REQUEST_HASH))
+        }
+
+        Sql::IdempotencyKeysSweep => pool(0, parameters![KEPT_SECONDS]),
     }
 }
 
@@ -153,17 +194,20 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
              FROM new
              RETURNING id"
         }
-        Sql::PatientsDelete | Sql::MappingsCreate => {
+        Sql::PatientsDelete
+        | Sql::PatientsDeleteOnce
+        | Sql::MappingsCreate
+        | Sql::MappingsCreateOnce => {
             "INSERT INTO patients (created_by, name)
              SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::DoctorsDelete => {
+        Sql::DoctorsDelete | Sql::DoctorsDeleteOnce => {
             "INSERT INTO doctors (created_by, name, specialization)
              SELECT 1, 'Gregory House', 'Nephrology' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::MappingsDelete => {
+        Sql::MappingsDelete | Sql::MappingsDeleteOnce => {
             "WITH new AS (
                  INSERT INTO patients (created_by, name)
                  SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
@@ -175,6 +219,16 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// The parameters of the same statement for a request with an idempotency key.
+fn once(
+    mut parameters: Vec<Box<dyn ToSql + Sync>>,
+    key: impl ToSql + Sync + 'static,
+    request_hash: impl ToSql + Sync + 'static,
+) -> Vec<Box<dyn ToSql + Sync>> {
+    parameters.extend(parameters![key, request_hash]);
+    parameters
 }
 
 fn new_session() -> SessionId {

@@ -68,6 +68,7 @@ fn is_disconnection(error: &tokio_postgres::Error) -> bool {
 pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Error> {
     let referenced =
         matches!(*code, SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION);
+    let deletes_doctor = matches!(statement, Sql::DoctorsDelete | Sql::DoctorsDeleteOnce);
     match constraint {
         "users_email_key" => Some(Error::EmailTaken),
         // Random ids collided: a retry draws another.
@@ -77,14 +78,15 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
         }
         "mappings_patient_id_doctor_id_key" => Some(Error::AlreadyAssigned),
         "mappings_patient_id_fkey" => Some(Error::PatientNotFound),
-        "mappings_doctor_id_fkey" if referenced && statement == Sql::DoctorsDelete => {
-            Some(Error::DoctorAssigned)
-        }
+        "mappings_doctor_id_fkey" if referenced && deletes_doctor => Some(Error::DoctorAssigned),
         "mappings_doctor_id_fkey" => Some(Error::DoctorNotFound),
         // The token's user does not exist in this database.
-        "patients_created_by_fkey" | "doctors_created_by_fkey" | "sessions_user_id_fkey" => {
-            Some(Error::InvalidToken)
-        }
+        "patients_created_by_fkey"
+        | "doctors_created_by_fkey"
+        | "idempotency_keys_created_by_fkey"
+        | "sessions_user_id_fkey" => Some(Error::InvalidToken),
+        // The first request with this key ended after this one had begun.
+        "idempotency_keys_pkey" => Some(Error::IdempotencyInProgress),
         _ if *code == SqlState::CHECK_VIOLATION => checked_field(constraint)
             .map(|field| Error::fields(vec![FieldError::new(field, "is out of range")])),
         _ => None,

@@ -11,7 +11,7 @@ pub struct Violation {
     /// The error of the violation, and of the request.
     pub code: &'static str,
     pub field: Option<&'static str>,
-    /// None if only a collision can violate it.
+    /// None if no request violates it alone.
     pub request: Option<Request>,
 }
 
@@ -377,4 +377,30 @@ pub const TABLE: &[Violation] = &[
         DoctorsDelete,
         request("DELETE", "/api/doctors/{assigned_doctor}", "")
     ),
+    key!(
+        "mappings_doctor_id_fkey",
+        "doctor_assigned",
+        "DELETE FROM doctors WHERE id = 1",
+        DoctorsDeleteOnce,
+        request("DELETE", "/api/doctors/{assigned_doctor}", "")
+    ),
+    // A user who is gone violates the key of what should be created first.
+    Violation {
+        constraint: "idempotency_keys_created_by_fkey",
+        sql: "INSERT INTO idempotency_keys (created_by, key, request_hash) VALUES (3, 'k', '')",
+        statement: Sql::PatientsUpdateOnce,
+        code: "invalid_token",
+        field: None,
+        request: None,
+    },
+    // Only if the first request with the key ends just after the second one has begun.
+    Violation {
+        constraint: "idempotency_keys_pkey",
+        sql: "INSERT INTO idempotency_keys (created_by, key, request_hash)
+              VALUES (1, 'k', ''), (1, 'k', '')",
+        statement: Sql::PatientsUpdateOnce,
+        code: "idempotency_in_progress",
+        field: None,
+        request: None,
+    },
 ];

@@ -108,6 +108,13 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
         Sql::PatientsDelete => (delete(), deleted()),
+        Sql::PatientsCreateOnce => {
+            let ordinal = Column::computed("ordinal", T::INT8);
+            let parameters = once(create(&patient::FIELDS)).into_iter().map(array_of);
+            (parameters.collect(), [answer(), vec![ordinal]].concat())
+        }
+        Sql::PatientsUpdateOnce => (once(update()), answer()),
+        Sql::PatientsDeleteOnce => (once(delete()), answer()),
 
         Sql::DoctorsCreate => (create(&doctor::FIELDS), columns(Doctor::COLUMNS)),
         Sql::DoctorsGet => (vec![T::INT8], short(columns(Doctor::COLUMNS))),
@@ -117,6 +124,9 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::DoctorsSeek => (list(&[T::TEXT, T::TEXT]), id()),
         Sql::DoctorsUpdate => (update(), updated(Doctor::COLUMNS)),
         Sql::DoctorsDelete => (delete(), deleted()),
+        Sql::DoctorsCreateOnce => (once(create(&doctor::FIELDS)), answer()),
+        Sql::DoctorsUpdateOnce => (once(update()), answer()),
+        Sql::DoctorsDeleteOnce => (once(delete()), answer()),
 
         Sql::MappingsCreate => {
             let outer = |column| Column { outer: true, ..column };
@@ -139,6 +149,12 @@ pub fn shape(sql: Sql) -> Shape {
         }
         Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
+        Sql::MappingsCreateOnce => (once(create(&mapping::FIELDS)), answer()),
+        Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), answer()),
+
+        Sql::IdempotencyKeysSweep => {
+            (vec![T::INT4], vec![Column::stored("created_at", T::TIMESTAMPTZ)])
+        }
     };
     Shape { parameters, columns }
 }
@@ -165,6 +181,7 @@ fn array_of(element: Type) -> Type {
         Type::TEXT => Type::TEXT_ARRAY,
         Type::DATE => Type::DATE_ARRAY,
         Type::JSON => Type::JSON_ARRAY,
+        Type::BYTEA => Type::BYTEA_ARRAY,
         other => panic!("no array of {other}"),
     }
 }
@@ -212,6 +229,21 @@ fn short(mut columns: Vec<Column>) -> Vec<Column> {
 fn chunk(mut columns: Vec<Column>) -> Vec<Column> {
     columns.push(Column::computed("full", Type::BOOL));
     columns
+}
+
+/// The same with an idempotency key and the hash of its request.
+fn once(parameters: Vec<Type>) -> Vec<Type> {
+    [parameters, vec![Type::TEXT, Type::BYTEA]].concat()
+}
+
+/// An answer that is kept.
+fn answer() -> Vec<Column> {
+    vec![
+        Column::computed("verdict", Type::TEXT),
+        Column::computed("resource_id", Type::INT8),
+        Column::computed("version", Type::INT8),
+        Column::computed("answer", Type::JSON),
+    ]
 }
 
 fn id() -> Vec<Column> {
