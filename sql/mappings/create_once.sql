@@ -4,7 +4,7 @@
 -- doctors_pkey, mappings_patient_id_doctor_id_key.
 WITH kept AS MATERIALIZED (
     SELECT
-        request_hash = $6 AS same, resource_id, version,
+        request_hash = $6 AS same, resource_id,
         CASE WHEN request_hash = $6 THEN answer END AS answer
     FROM idempotency_keys
     WHERE created_by = $1 AND key = $5
@@ -48,7 +48,8 @@ SELECT
         ELSE 'assigned'
     END AS verdict,
     coalesce(made.id, kept.resource_id) AS resource_id,
-    kept.version,
+    -- Mappings have none.
+    NULL::bigint AS version,
     coalesce(made.answer, kept.answer) AS answer
 FROM (VALUES (true)) AS request (asked)
 LEFT JOIN kept ON true

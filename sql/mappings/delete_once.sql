@@ -2,9 +2,7 @@
 -- was done is kept with the deletion. `verdict` says why nothing was deleted; a request with the
 -- same key that runs right now is not waited for. Index: idempotency_keys_pkey, mappings_pkey.
 WITH kept AS MATERIALIZED (
-    SELECT
-        request_hash = $4 AS same, resource_id, version,
-        CASE WHEN request_hash = $4 THEN answer END AS answer
+    SELECT request_hash = $4 AS same
     FROM idempotency_keys
     WHERE created_by = $1 AND key = $3
 ), claim AS MATERIALIZED (
@@ -27,8 +25,7 @@ SELECT
         WHEN NOT kept.same THEN 'reused'
         WHEN NOT claim.free THEN 'in_progress'
         ELSE 'missing'
-    END AS verdict,
-    kept.resource_id, kept.version, kept.answer
+    END AS verdict
 FROM (VALUES (true)) AS request (asked)
 LEFT JOIN kept ON true
 LEFT JOIN claim ON true

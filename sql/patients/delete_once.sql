@@ -3,9 +3,7 @@
 -- same key that runs right now is not waited for. Index: idempotency_keys_pkey, patients_pkey,
 -- mappings_patient_id_doctor_id_key.
 WITH kept AS MATERIALIZED (
-    SELECT
-        request_hash = $5 AS same, resource_id, version,
-        CASE WHEN request_hash = $5 THEN answer END AS answer
+    SELECT request_hash = $5 AS same
     FROM idempotency_keys
     WHERE created_by = $1 AND key = $4
 ), claim AS MATERIALIZED (
@@ -36,8 +34,7 @@ SELECT
         WHEN NOT claim.free THEN 'in_progress'
         WHEN seen.id IS NULL THEN 'missing'
         ELSE 'stale'
-    END AS verdict,
-    kept.resource_id, kept.version, kept.answer
+    END AS verdict
 FROM (VALUES (true)) AS request (asked)
 LEFT JOIN kept ON true
 LEFT JOIN claim ON true

@@ -22,8 +22,8 @@ pub struct IdempotencyKey {
     pub request_hash: Vec<u8>,
 }
 
-/// The answer to a request with a key: its JSON is rendered by the database and is the same each
-/// time.
+/// The answer to a request with a key. The database renders the JSON of the resource when the
+/// request has its effect, and it is the same each time.
 pub struct KeptAnswer {
     /// Whether an earlier request had the effect.
     pub replayed: bool,
@@ -56,18 +56,18 @@ impl KeptAnswer {
         }
     }
 
-    /// The id of the resource.
-    pub fn id(&self) -> Result<Option<i64>> {
+    /// The id of the resource that was created or changed.
+    pub fn id(&self) -> Result<i64> {
         column(&self.row, 1)
     }
 
-    /// The version of the resource, if it has any.
+    /// Its version; None if it has none.
     pub fn version(&self) -> Result<Option<i64>> {
         column(&self.row, 2)
     }
 
-    /// The JSON of the resource; None if it was deleted.
-    pub fn json(&self) -> Result<Option<RawJson<'_>>> {
+    /// Its JSON.
+    pub fn json(&self) -> Result<RawJson<'_>> {
         column(&self.row, 3)
     }
 }

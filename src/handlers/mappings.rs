@@ -10,7 +10,6 @@ use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
-use crate::http::budget::Lease;
 use crate::http::query::Query;
 use crate::http::response::{empty, json_within};
 use crate::http::{Request, Response, body, idempotency};
@@ -28,7 +27,7 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
     if let Some(keyed) = keyed {
         let key = keyed.with_body(&body);
         let answer = once::insert(worker, Sql::MappingsCreateOnce, user, values, &key).await?;
-        return once::response(lease, StatusCode::CREATED, &answer);
+        return once::resource(lease, StatusCode::CREATED, &answer);
     }
     let row = insert(worker, Sql::MappingsCreate, user, values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
@@ -98,7 +97,7 @@ pub async fn delete(
     if let Some(keyed) = keyed {
         let (sql, key) = (Sql::MappingsDeleteOnce, keyed.with_body(&[]));
         let answer = once::run(worker, user, sql, &parameters, &key, missing).await?;
-        return once::response(Lease::default(), StatusCode::NO_CONTENT, &answer);
+        return Ok(once::deleted(&answer));
     }
     let row = worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &parameters).await?;
     row.ok_or(missing)?;

@@ -45,28 +45,32 @@ pub async fn insert(
     run(worker, user, sql, &parameters, key, missing).await
 }
 
-/// The response to a request with a key. The lease covers it.
-pub fn response(lease: Lease, status: StatusCode, answer: &KeptAnswer) -> Result<Response> {
-    let mut response = match answer.json()? {
-        Some(json) => json_within(lease, status, &json),
-        None => empty(status),
-    };
+/// The resource, created or changed. The lease covers it.
+pub fn resource(lease: Lease, status: StatusCode, answer: &KeptAnswer) -> Result<Response> {
+    let mut response = json_within(lease, status, &answer.json()?);
     if let Some(version) = answer.version()? {
         response.headers_mut().insert(ETAG, etag::of(version));
     }
-    if answer.replayed {
-        idempotency::mark_replayed(&mut response);
-    }
-    Ok(response)
+    Ok(marked(response, answer))
 }
 
 /// The same for a created resource, with its `Location`.
 pub fn created(lease: Lease, path: &str, answer: &KeptAnswer) -> Result<Response> {
-    let mut response = response(lease, StatusCode::CREATED, answer)?;
-    if let Some(id) = answer.id()?
-        && let Ok(location) = HeaderValue::try_from(format!("{path}/{id}"))
-    {
+    let mut response = resource(lease, StatusCode::CREATED, answer)?;
+    if let Ok(location) = HeaderValue::try_from(format!("{path}/{}", answer.id()?)) {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
+}
+
+/// The resource was deleted.
+pub fn deleted(answer: &KeptAnswer) -> Response {
+    marked(empty(StatusCode::NO_CONTENT), answer)
+}
+
+fn marked(mut response: Response, answer: &KeptAnswer) -> Response {
+    if answer.replayed {
+        idempotency::mark_replayed(&mut response);
+    }
+    response
 }

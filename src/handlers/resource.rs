@@ -113,7 +113,7 @@ pub async fn change<const N: usize>(
     if let Some(keyed) = keyed {
         let key = keyed.with_body(&body);
         let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
-        return once::response(lease, StatusCode::OK, &answer).map(Changed::Once);
+        return once::resource(lease, StatusCode::OK, &answer).map(Changed::Once);
     }
     let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
     let row = row.ok_or(missing)?;
@@ -141,7 +141,7 @@ pub async fn remove(
     if let Some(keyed) = keyed {
         let key = keyed.with_body(&[]);
         let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
-        return once::response(Lease::default(), StatusCode::NO_CONTENT, &answer);
+        return Ok(once::deleted(&answer));
     }
     let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
     let row = row.ok_or(missing)?;

@@ -114,7 +114,7 @@ pub fn shape(sql: Sql) -> Shape {
             (parameters.collect(), [answer(), vec![ordinal]].concat())
         }
         Sql::PatientsUpdateOnce => (once(update()), answer()),
-        Sql::PatientsDeleteOnce => (once(delete()), answer()),
+        Sql::PatientsDeleteOnce => (once(delete()), verdict()),
 
         Sql::DoctorsCreate => (create(&doctor::FIELDS), columns(Doctor::COLUMNS)),
         Sql::DoctorsGet => (vec![T::INT8], short(columns(Doctor::COLUMNS))),
@@ -126,7 +126,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::DoctorsDelete => (delete(), deleted()),
         Sql::DoctorsCreateOnce => (once(create(&doctor::FIELDS)), answer()),
         Sql::DoctorsUpdateOnce => (once(update()), answer()),
-        Sql::DoctorsDeleteOnce => (once(delete()), answer()),
+        Sql::DoctorsDeleteOnce => (once(delete()), verdict()),
 
         Sql::MappingsCreate => {
             let outer = |column| Column { outer: true, ..column };
@@ -150,7 +150,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
         Sql::MappingsCreateOnce => (once(create(&mapping::FIELDS)), answer()),
-        Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), answer()),
+        Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), verdict()),
 
         Sql::IdempotencyKeysSweep => {
             (vec![T::INT4], vec![Column::stored("created_at", T::TIMESTAMPTZ)])
@@ -236,14 +236,15 @@ fn once(parameters: Vec<Type>) -> Vec<Type> {
     [parameters, vec![Type::TEXT, Type::BYTEA]].concat()
 }
 
-/// An answer that is kept.
+fn verdict() -> Vec<Column> {
+    vec![Column::computed("verdict", Type::TEXT)]
+}
+
+/// A verdict and a resource.
 fn answer() -> Vec<Column> {
-    vec![
-        Column::computed("verdict", Type::TEXT),
-        Column::computed("resource_id", Type::INT8),
-        Column::computed("version", Type::INT8),
-        Column::computed("answer", Type::JSON),
-    ]
+    let resource = [("resource_id", Type::INT8), ("version", Type::INT8), ("answer", Type::JSON)];
+    let resource = resource.map(|(name, sql_type)| Column::computed(name, sql_type));
+    [verdict(), resource.into()].concat()
 }
 
 fn id() -> Vec<Column> {
