@@ -23,9 +23,9 @@ impl FieldError {
 }
 
 /// A failed request. The data of a variant is for the response, except the causes of
-/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
-/// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
-/// sent or what a row holds.
+/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`OutcomeUnknown`](Error::OutcomeUnknown),
+/// [`Locked`](Error::Locked) and [`Internal`](Error::Internal), which are for the log alone. Causes
+/// never contain what a client sent or what a row holds.
 #[derive(Debug, Clone)]
 pub enum Error {
     BadRequest(&'static str),
@@ -81,7 +81,12 @@ pub enum Error {
     },
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
+    /// Nothing was changed.
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// A write was sent, and whether it was made is not known.
+    OutcomeUnknown {
         cause: String,
     },
     /// A row that the request needs stayed locked.
@@ -148,6 +153,7 @@ impl Error {
             Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown"),
             Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -202,7 +208,11 @@ impl Error {
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
-                "The database did not answer in time. A change may or may not have been made."
+                "The database is not available right now. Nothing was changed."
+            }
+            Self::OutcomeUnknown { .. } => {
+                "The change may or may not have been made. Repeat the request with the same \
+                 Idempotency-Key; without one, look first."
             }
             Self::Locked { .. } => {
                 "Others were changing the same for too long. Nothing was changed."
@@ -224,6 +234,7 @@ impl Error {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::DatabaseUnavailable { cause }
+            | Self::OutcomeUnknown { cause }
             | Self::Locked { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -237,6 +248,7 @@ impl Error {
                 Some(*retry_after)
             }
             Self::DatabaseUnavailable { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
             | Self::IdempotencyInProgress

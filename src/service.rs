@@ -57,7 +57,10 @@ pub async fn serve(
                 with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
             }
             // The task continues, and logs its own entry.
-            Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
+            Err(_) => {
+                let error = Error::OutcomeUnknown { cause: "it goes on".to_owned() };
+                with_common_headers(problem::response(&error, &id), id)
+            }
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -88,14 +91,13 @@ async fn run_and_log(
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
-        Err(_) => entry.problem(&too_slow()),
+        Err(_) => {
+            let cause = "no answer in time".to_owned();
+            entry.problem(&Error::DatabaseUnavailable { cause })
+        }
     };
     let id = entry.end(response.status());
     with_common_headers(response, id)
-}
-
-fn too_slow() -> Error {
-    Error::DatabaseUnavailable { cause: "no answer in time".to_owned() }
 }
 
 /// Adds the headers of every response.

@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::io;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::Sql;
 use crate::error::{Error, FieldError};
@@ -24,7 +24,7 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
         let error = if is_disconnection(error) {
-            Error::DatabaseUnavailable { cause }
+            unanswered(statement, cause)
         } else {
             Error::Internal { cause }
         };
@@ -45,10 +45,36 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
         return (Error::Locked { cause }, Aftermath::Keep);
     }
+    if leaves_outcome_open(db) {
+        return (unanswered(statement, cause), Aftermath::Keep);
+    }
     match unavailability(db.code()) {
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
+}
+
+/// Whether the server closes the connection after this error.
+pub fn ends_connection(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
+/// The error of a statement that was sent and whose outcome is not known.
+pub fn unanswered(statement: Sql, cause: String) -> Error {
+    if statement.writes() {
+        Error::OutcomeUnknown { cause }
+    } else {
+        Error::DatabaseUnavailable { cause }
+    }
+}
+
+/// Whether the statement may have been committed although there was an error. Usually there was no
+/// commit before an error, because PostgreSQL reports one only while it can still roll back. But a
+/// PANIC may concern a commit that is half on the disk, and with a connection exception a proxy
+/// reports that it has lost the server.
+fn leaves_outcome_open(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Panic) || error.code().code().starts_with("08")
 }
 
 /// Whether the connection failed, so that another may work. Other errors of the client library,
@@ -111,8 +137,8 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         _ => match code.code().get(..2) {
             // Operator intervention: the server is stopping or starting.
             Some("57") => Some(Aftermath::ReplaceAll),
-            // Connection exception; insufficient resources; system error.
-            Some("08" | "53" | "58") => Some(Aftermath::Keep),
+            // Insufficient resources; system error.
+            Some("53" | "58") => Some(Aftermath::Keep),
             _ => None,
         },
     }

@@ -77,7 +77,7 @@ impl<V: ToSql + Sync> Inserts<V> {
             BatchOutcome::Lost => {
                 // The row may or may not have been inserted, so a retry could insert it twice.
                 let cause = format!("{}: no answer", self.statements.many.file());
-                Err(Error::DatabaseUnavailable { cause })
+                Err(Error::OutcomeUnknown { cause })
             }
         }
     }
@@ -105,9 +105,11 @@ impl<V: ToSql + Sync> Inserts<V> {
                 Ok(made) => made.into_iter().map(|row| inserted(row, once)).collect(),
                 Err(error) => rows.iter().map(|_| Err(error.clone())).collect(),
             },
-            Err(error @ (Error::DatabaseUnavailable { .. } | Error::Overloaded { .. })) => {
-                rows.iter().map(|_| Err(error.clone())).collect()
-            }
+            Err(
+                error @ (Error::DatabaseUnavailable { .. }
+                | Error::OutcomeUnknown { .. }
+                | Error::Overloaded { .. }),
+            ) => rows.iter().map(|_| Err(error.clone())).collect(),
             // One row was refused or blocked, so none was inserted. Each is retried alone and gets
             // its own answer.
             Err(error) => {

@@ -86,3 +86,36 @@ statements! {
     MappingsDeleteOnce => "mappings/delete_once",
     IdempotencyKeysSweep => "idempotency_keys/sweep",
 }
+
+impl Sql {
+    /// Whether it changes rows.
+    pub const fn writes(self) -> bool {
+        !matches!(
+            self,
+            Self::ServerState
+                | Self::UsersGet
+                | Self::UsersLogin
+                | Self::UsersPassword
+                | Self::SessionsEnded
+                | Self::SessionsIsLive
+                | Self::LoginsCheck
+                | Self::PatientsGet
+                | Self::PatientsGetMany
+                | Self::PatientsGetWhole
+                | Self::PatientsFirst
+                | Self::PatientsList
+                | Self::PatientsSeek
+                | Self::DoctorsGet
+                | Self::DoctorsGetWhole
+                | Self::DoctorsFirst
+                | Self::DoctorsList
+                | Self::DoctorsSeek
+                | Self::MappingsFirst
+                | Self::MappingsList
+                | Self::MappingsSeek
+                | Self::MappingsSeekDoctors
+                | Self::MappingsFirstDoctors
+                | Self::MappingsDoctors
+        )
+    }
+}

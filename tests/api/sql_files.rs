@@ -66,6 +66,22 @@ fn every_file_begins_with_its_purpose() {
     }
 }
 
+#[test]
+fn the_statements_that_change_rows_are_known() {
+    for sql in Sql::ALL {
+        let lines = sql.text().lines().filter(|line| !line.trim_start().starts_with("--"));
+        let text: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+        // `FOR UPDATE` and `FOR NO KEY UPDATE` only lock.
+        let writes = text.windows(2).any(|words| match words {
+            ["INSERT", "INTO"] | ["DELETE", "FROM"] => true,
+            [before, "UPDATE"] => !["FOR", "KEY"].contains(before),
+            _ => false,
+        });
+        let writes = writes || text.first() == Some(&"UPDATE");
+        assert_eq!(sql.writes(), writes, "{}", sql.file());
+    }
+}
+
 #[tokio::test]
 async fn every_statement_fits_the_code() {
     let database = TestDb::new().await;
