@@ -187,7 +187,7 @@ impl Error {
             Self::AlreadyAssigned => "This doctor is assigned to this patient already.",
             Self::DoctorAssigned => "This doctor is assigned to a patient and cannot be deleted.",
             Self::IdempotencyInProgress => {
-                "The first request with this Idempotency-Key is still running. Repeat this one soon."
+                "The first request with this Idempotency-Key is still running. Repeat it soon."
             }
             Self::PreconditionFailed => "If-Match names another version; nothing was changed.",
             Self::BodyTooLarge { limit } => {

@@ -120,19 +120,13 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
         Sql::PatientsCreateOnce => {
-            let parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
-            let keys: Vec<String> = (0..MERGED).map(|row| format!("c{number}-{row}")).collect();
-            let parameters = once(parameters, keys, vec![REQUEST_HASH; MERGED]);
+            let mut parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
+            let keys: Vec<String> = (0..MERGED).map(|_| new_session().to_string()).collect();
+            parameters.extend(parameters![keys, vec![REQUEST_HASH; MERGED]]);
             Call { parameters, rows: MERGED, kind: Kind::Write }
         }
-        Sql::PatientsUpdateOnce => {
-            let parameters = parameters![owner, patient, Json(notes), versions];
-            write(once(parameters, format!("u{number}"), REQUEST_HASH))
-        }
-        Sql::PatientsDeleteOnce => {
-            let parameters = parameters![SUPPLIED_TO, number, versions];
-            write(once(parameters, format!("d{number}"), REQUEST_HASH))
-        }
+        Sql::PatientsUpdateOnce => write(once(parameters![owner, patient, Json(notes), versions])),
+        Sql::PatientsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
 
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
         Sql::DoctorsGet => shared(1, parameters![doctor]),
@@ -143,18 +137,9 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
-        Sql::DoctorsCreateOnce => {
-            let parameters = created(account, &doctor::FIELDS, DOCTOR);
-            write(once(parameters, format!("dc{number}"), REQUEST_HASH))
-        }
-        Sql::DoctorsUpdateOnce => {
-            let parameters = parameters![1_i64, doctor, Json(bio), versions];
-            write(once(parameters, format!("du{number}"), REQUEST_HASH))
-        }
-        Sql::DoctorsDeleteOnce => {
-            let parameters = parameters![SUPPLIED_TO, number, versions];
-            write(once(parameters, format!("dd{number}"), REQUEST_HASH))
-        }
+        Sql::DoctorsCreateOnce => write(once(created(account, &doctor::FIELDS, DOCTOR))),
+        Sql::DoctorsUpdateOnce => write(once(parameters![1_i64, doctor, Json(bio), versions])),
+        Sql::DoctorsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
 
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
         Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
@@ -165,13 +150,9 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
         Sql::MappingsCreateOnce => {
-            let parameters = parameters![SUPPLIED_TO, number, doctor, "Once a year"];
-            write(once(parameters, format!("mc{number}"), REQUEST_HASH))
+            write(once(parameters![SUPPLIED_TO, number, doctor, "Once a year"]))
         }
-        Sql::MappingsDeleteOnce => {
-            let parameters = parameters![SUPPLIED_TO, number];
-            write(once(parameters, format!("md{number}"), REQUEST_HASH))
-        }
+        Sql::MappingsDeleteOnce => write(once(parameters![SUPPLIED_TO, number])),
 
         Sql::IdempotencyKeysSweep => pool(0, parameters![KEPT_SECONDS]),
     }
@@ -221,13 +202,9 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
     })
 }
 
-/// The parameters of the same statement for a request with an idempotency key.
-fn once(
-    mut parameters: Vec<Box<dyn ToSql + Sync>>,
-    key: impl ToSql + Sync + 'static,
-    request_hash: impl ToSql + Sync + 'static,
-) -> Vec<Box<dyn ToSql + Sync>> {
-    parameters.extend(parameters![key, request_hash]);
+/// The parameters of the same statement for a request with an idempotency key, a new one.
+fn once(mut parameters: Vec<Box<dyn ToSql + Sync>>) -> Vec<Box<dyn ToSql + Sync>> {
+    parameters.extend(parameters![new_session().to_string(), REQUEST_HASH]);
     parameters
 }
 

@@ -13,7 +13,8 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id",
 );
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "allow, etag, idempotency-replayed, link, location, retry-after, www-authenticate, x-request-id",
+    "allow, etag, idempotency-replayed, link, location, retry-after, www-authenticate, \
+     x-request-id",
 );
 /// How long a browser may cache a preflight response, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

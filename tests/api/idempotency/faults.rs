@@ -131,3 +131,31 @@ async fn end_blocked(server: &TestServer) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_error_of_the_server_says_that_nothing_was_made_unless_a_proxy_speaks_for_it() {
+    let server = TestServer::start().await;
+    let ada = server.user().await;
+    let (target, patient) = PATIENT.create(&ada, &PATIENT.minimal()).await;
+    let database = server.database().connect().await;
+    for (sqlstate, code) in [
+        ("40P01", "database_unavailable"),
+        ("53100", "database_unavailable"),
+        ("57014", "database_unavailable"),
+        ("08006", "outcome_unknown"),
+        ("08P01", "outcome_unknown"),
+    ] {
+        let sql = format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$;
+             CREATE OR REPLACE TRIGGER fail BEFORE UPDATE ON patients EXECUTE FUNCTION fail()"
+        );
+        database.batch_execute(&sql).await.unwrap();
+        for client in [ada.clone(), keyed(&ada, "one")] {
+            client.patch(&target, &json!({"phone": "1"})).await.expect_error(503, code);
+        }
+    }
+    database.batch_execute("DROP TRIGGER fail ON patients").await.unwrap();
+    assert_eq!(ada.get(&target).await.expect(200).json(), patient);
+    keyed(&ada, "one").patch(&target, &json!({"phone": "1"})).await.expect(200);
+}

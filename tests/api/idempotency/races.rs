@@ -99,13 +99,13 @@ async fn a_row_of_a_batch_that_cannot_be_made_leaves_the_keys_of_the_others_as_t
     connection.execute("DELETE FROM sessions WHERE user_id = $1", &[&id]).await.unwrap();
     connection.execute("DELETE FROM users WHERE id = $1", &[&id]).await.unwrap();
     let create = async |number: usize| {
-        let user = if number % 4 == 0 { &gone } else { &ada };
+        let user = if number.is_multiple_of(4) { &gone } else { &ada };
         keyed(user, &format!("key-{number}")).post(PATIENT.path, &json!({"name": "N"})).await
     };
     let first = join_all((0..64).map(create)).await;
     let again = join_all((0..64).map(create)).await;
     for (number, (first, again)) in first.iter().zip(&again).enumerate() {
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             for answer in [first, again] {
                 answer.clone().expect_error(401, "invalid_token");
             }
@@ -122,7 +122,7 @@ async fn insert(
     database: &tokio_postgres::Client,
     user: i64,
     rows: &[(&str, Option<&str>, &[u8])],
-) -> Vec<(String, Option<i64>)> {
+) -> Result<Vec<(String, Option<i64>)>, tokio_postgres::Error> {
     let none_text = vec![None::<&str>; rows.len()];
     let none_json = vec![None::<Value>; rows.len()];
     let none_date = vec![None::<jiff::civil::Date>; rows.len()];
@@ -139,19 +139,27 @@ async fn insert(
                 &hashes,
             ],
         )
-        .await
-        .unwrap();
+        .await?;
     made.sort_by_key(|row| row.get::<_, i64>("ordinal"));
-    made.iter().map(|row| (row.get("verdict"), row.get("resource_id"))).collect()
+    Ok(made.iter().map(|row| (row.get("verdict"), row.get("resource_id"))).collect())
+}
+
+/// A new user of a database.
+async fn user(database: &tokio_postgres::Client) -> i64 {
+    let sql = "INSERT INTO users (name, email, password_hash) VALUES ('A', 'a@example.com', 'x')
+               RETURNING id";
+    database.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+async fn count(database: &tokio_postgres::Client) -> i64 {
+    database.query_one("SELECT count(*) FROM patients", &[]).await.unwrap().get(0)
 }
 
 #[tokio::test]
 async fn a_key_that_is_twice_in_one_batch_has_one_effect() {
     let database = TestDb::new().await;
     let database = database.connect().await;
-    let sql = "INSERT INTO users (name, email, password_hash) VALUES ('A', 'a@example.com', 'x')
-               RETURNING id";
-    let user: i64 = database.query_one(sql, &[]).await.unwrap().get(0);
+    let user = user(&database).await;
     let rows = [
         ("A", Some("k"), &b"1"[..]),
         ("B", None, b"2"),
@@ -160,15 +168,30 @@ async fn a_key_that_is_twice_in_one_batch_has_one_effect() {
         ("D", Some("k"), b"4"),
         ("B", None, b"2"),
     ];
-    let made = insert(&database, user, &rows).await;
+    let made = insert(&database, user, &rows).await.unwrap();
     let verdicts: Vec<&str> = made.iter().map(|made| &*made.0).collect();
     assert_eq!(verdicts, ["done", "done", "in_progress", "done", "in_progress", "done"]);
-    let again = insert(&database, user, &rows).await;
+    let again = insert(&database, user, &rows).await.unwrap();
     let verdicts: Vec<&str> = again.iter().map(|made| &*made.0).collect();
     assert_eq!(verdicts, ["replayed", "done", "replayed", "replayed", "reused", "done"]);
     assert_eq!((again[0].1, again[2].1, again[3].1), (made[0].1, made[0].1, made[3].1));
-    let count = database.query_one("SELECT count(*) FROM patients", &[]).await.unwrap();
-    assert_eq!(count.get::<_, i64>(0), 2 + 4);
+    assert_eq!(count(&database).await, 2 + 4);
+}
+
+#[tokio::test]
+async fn a_key_whose_first_request_ends_just_after_the_second_has_begun_has_one_effect() {
+    let database = TestDb::new().await;
+    let (first, second) = (database.connect().await, database.connect().await);
+    let rows = [("A", Some("k"), &b"1"[..]), ("B", None, b"2")];
+    let user = user(&first).await;
+    // The second statement sees what there was before the first one.
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM patients";
+    second.batch_execute(begin).await.unwrap();
+    insert(&first, user, &rows).await.unwrap();
+    let error = insert(&second, user, &rows).await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().constraint(), Some("idempotency_keys_pkey"));
+    second.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(count(&first).await, 2);
 }
 
 #[tokio::test]
