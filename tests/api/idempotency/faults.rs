@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use healthcare_backend::db::embedded;
 use hyper::Method;
 use serde_json::json;
 
 use super::races::blocked;
 use super::{is_replayed, keyed, pair};
+use crate::harness::program::Workplace;
 use crate::harness::{Answer, Client, Lock, Proxy, TestDb, TestServer, cluster, until};
 use crate::resources::{KINDS, PATIENT};
 
@@ -158,4 +160,34 @@ async fn an_error_of_the_server_says_that_nothing_was_made_unless_a_proxy_speaks
     database.batch_execute("DROP TRIGGER fail ON patients").await.unwrap();
     assert_eq!(ada.get(&target).await.expect(200).json(), patient);
     keyed(&ada, "one").patch(&target, &json!({"phone": "1"})).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_write_in_which_the_service_dies_is_made_once_when_it_is_repeated_after_the_restart() {
+    let workplace = Workplace::new();
+    let mut program = workplace.serve(&[]);
+    let ada = program.client().registered("ada@example.com").await;
+    let (kind, body) = (&PATIENT, PATIENT.minimal());
+    for released in [false, true] {
+        let client = keyed(&program.client().with_token(ada.token()), &format!("{released}"));
+        let socket = workplace.data().join("run");
+        let database = embedded::socket_options(&socket, "healthcare", "healthcare");
+        let lock = Lock::user(database.connect().await.unwrap(), client.user_id().await).await;
+        let (first, sent) = (client.clone(), body.clone());
+        let running = tokio::spawn(async move { first.post(kind.path, &sent).await });
+        lock.awaited_by(1).await;
+        // The client leaves too.
+        running.abort();
+        program.kill();
+        if released {
+            lock.release().await;
+        }
+        program = workplace.serve(&[]);
+        let again = keyed(&program.client().with_token(ada.token()), &format!("{released}"));
+        again.post(kind.path, &body).await.expect(201);
+        assert!(is_replayed(&again.post(kind.path, &body).await.expect(201)));
+    }
+    let list = program.client().with_token(ada.token()).get(kind.path).await.expect(200).json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    program.stop();
 }
