@@ -11,6 +11,7 @@ pub mod errors;
 pub mod insert;
 pub mod lookup;
 pub mod migrations;
+pub mod once;
 pub mod pool;
 pub mod readiness;
 pub mod round_trip;
@@ -23,8 +24,9 @@ pub mod tls;
 pub mod warm;
 
 pub use connect_options::ConnectOptions;
-pub use insert::{Inserts, insert};
+pub use insert::{Inserted, Inserts, insert};
 pub use lookup::PatientLookups;
+pub use once::{IdempotencyKey, KeptAnswer};
 pub use pool::Pool;
 pub use readiness::Readiness;
 pub use round_trip::RoundTrip;

@@ -53,6 +53,8 @@ pub enum Error {
     EmailTaken,
     AlreadyAssigned,
     DoctorAssigned,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInProgress,
     PreconditionFailed,
     BodyTooLarge {
         limit: usize,
@@ -68,6 +70,8 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused,
     /// Too many wrong passwords or registrations.
     TooManyAttempts {
         retry_after: u32,
@@ -134,6 +138,7 @@ impl Error {
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
             Self::AlreadyAssigned => (StatusCode::CONFLICT, "already_assigned"),
             Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
+            Self::IdempotencyInProgress => (StatusCode::CONFLICT, "idempotency_in_progress"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UriTooLong { .. } => (StatusCode::URI_TOO_LONG, "uri_too_long"),
@@ -144,6 +149,9 @@ impl Error {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+            }
             Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
@@ -185,6 +193,9 @@ impl Error {
             Self::EmailTaken => "There is an account with this e-mail address.",
             Self::AlreadyAssigned => "This doctor is assigned to this patient already.",
             Self::DoctorAssigned => "This doctor is assigned to a patient and cannot be deleted.",
+            Self::IdempotencyInProgress => {
+                "The first request with this Idempotency-Key is still running. Repeat it soon."
+            }
             Self::PreconditionFailed => "If-Match names another version; nothing was changed.",
             Self::BodyTooLarge { limit } => {
                 return format!("The body may have {limit} bytes at most.").into();
@@ -195,17 +206,20 @@ impl Error {
             Self::HeadersTooLarge { limit } => {
                 return format!("The headers may have {limit} bytes together at most.").into();
             }
+            Self::IdempotencyKeyReused => {
+                "This Idempotency-Key was sent with another request. Nothing was changed."
+            }
             Self::TooManyAttempts { .. } => {
                 "There were too many attempts. Try again after the time in Retry-After."
             }
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
-                "The database cannot be used right now. Nothing was changed."
+                "The database is not available right now. Nothing was changed."
             }
             Self::OutcomeUnknown { .. } => {
-                "The change may have been made: the database did not say. Repeating it with the same \
-                 Idempotency-Key is safe; without one, look first."
+                "The change may or may not have been made. Repeat the request with the same \
+                 Idempotency-Key; without one, look first."
             }
             Self::Locked { .. } => {
                 "Others were changing the same for too long. Nothing was changed."
@@ -246,6 +260,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
+            | Self::IdempotencyInProgress
             | Self::Stopping => Some(1),
             _ => None,
         }

@@ -7,6 +7,7 @@ mod health;
 mod index;
 mod list;
 mod mappings;
+mod once;
 mod patients;
 mod resource;
 

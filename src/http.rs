@@ -5,6 +5,7 @@ pub mod budget;
 pub mod cors;
 pub mod etag;
 pub mod head;
+pub mod idempotency;
 pub mod problem;
 pub mod query;
 pub mod response;

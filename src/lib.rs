@@ -53,6 +53,7 @@
 //! - A change to a patient, doctor or mapping is one statement, and so one transaction. Creations
 //!   may be batched in one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
+//! - The answer to a request with an `Idempotency-Key` is kept by the statement that has its effect.
 //! - Every wait has a timeout, and every input a bound.
 //! - What all users share is used for short work only. Of everything else, each user has a limited
 //!   share.

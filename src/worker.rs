@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
+use crate::db::insert::InsertStatements;
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
@@ -53,8 +54,11 @@ impl Worker {
             patient_lookups: PatientLookups::new(Arc::clone(&shared)),
             patient_inserts: Inserts::new(
                 writes.clone(),
-                Sql::PatientsCreate,
-                Sql::PatientsCreateMany,
+                InsertStatements {
+                    one: Sql::PatientsCreate,
+                    many: Sql::PatientsCreateMany,
+                    once: Sql::PatientsCreateOnce,
+                },
                 shared.round_trip(),
             ),
             shared,

@@ -3,6 +3,7 @@
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
 use healthcare_backend::db::Sql;
+use healthcare_backend::db::once::KEPT_SECONDS;
 use healthcare_backend::models::input::{Field, read_new};
 use healthcare_backend::models::{doctor, patient};
 use serde_json::json;
@@ -24,6 +25,8 @@ const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 const PAGE: i64 = 51;
 /// The batch size of reads and inserts: that of 64 connections on two workers.
 const MERGED: usize = 32;
+/// As long as a SHA-256.
+const REQUEST_HASH: &[u8] = &[0; 32];
 /// The owner of all rows that [`supply`] creates.
 const SUPPLIED_TO: i64 = 1;
 
@@ -122,6 +125,15 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::PatientsCreateOnce => {
+            let mut parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
+            let keys: Vec<String> = (0..MERGED).map(|_| new_session().to_string()).collect();
+            parameters.extend(parameters![keys, vec![REQUEST_HASH; MERGED]]);
+            Call { parameters, rows: MERGED, kind: Kind::Write }
+        }
+        Sql::PatientsUpdateOnce => write(once(parameters![owner, patient, Json(notes), versions])),
+        Sql::PatientsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
+
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
         Sql::DoctorsGet => shared(1, parameters![doctor]),
         Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
@@ -131,6 +143,10 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::DoctorsCreateOnce => write(once(created(account, &doctor::FIELDS, DOCTOR))),
+        Sql::DoctorsUpdateOnce => write(once(parameters![1_i64, doctor, Json(bio), versions])),
+        Sql::DoctorsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
+
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
         Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
@@ -139,6 +155,12 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::MappingsFirstDoctors => shared(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
+        Sql::MappingsCreateOnce => {
+            write(once(parameters![SUPPLIED_TO, number, doctor, "Once a year"]))
+        }
+        Sql::MappingsDeleteOnce => write(once(parameters![SUPPLIED_TO, number])),
+
+        Sql::IdempotencyKeysSweep => pool(0, parameters![KEPT_SECONDS]),
     }
 }
 
@@ -159,17 +181,20 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
              FROM new
              RETURNING id"
         }
-        Sql::PatientsDelete | Sql::MappingsCreate => {
+        Sql::PatientsDelete
+        | Sql::PatientsDeleteOnce
+        | Sql::MappingsCreate
+        | Sql::MappingsCreateOnce => {
             "INSERT INTO patients (created_by, name)
              SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::DoctorsDelete => {
+        Sql::DoctorsDelete | Sql::DoctorsDeleteOnce => {
             "INSERT INTO doctors (created_by, name, specialization)
              SELECT 1, 'Gregory House', 'Nephrology' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::MappingsDelete => {
+        Sql::MappingsDelete | Sql::MappingsDeleteOnce => {
             "WITH new AS (
                  INSERT INTO patients (created_by, name)
                  SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
@@ -181,6 +206,12 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// The parameters of the same statement for a request with an idempotency key, a new one.
+fn once(mut parameters: Vec<Box<dyn ToSql + Sync>>) -> Vec<Box<dyn ToSql + Sync>> {
+    parameters.extend(parameters![new_session().to_string(), REQUEST_HASH]);
+    parameters
 }
 
 fn new_session() -> SessionId {

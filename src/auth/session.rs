@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::SessionId;
 use super::throttle::{REGISTRATION_WINDOW_SECONDS, WINDOW_SECONDS};
 use crate::db::connection::Connection;
+use crate::db::once::KEPT_SECONDS;
 use crate::db::row::column;
 use crate::db::{Pool, SharedConnection, Sql};
 use crate::error::{Error, Result};
@@ -218,6 +219,7 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
 async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
     while !pool.query(Sql::SessionsSweep, &[&ended.keep_seconds()]).await?.is_empty() {}
     while !pool.query(Sql::RegistrationsSweep, &[&REGISTRATION_WINDOW_SECONDS]).await?.is_empty() {}
+    while !pool.query(Sql::IdempotencyKeysSweep, &[&KEPT_SECONDS]).await?.is_empty() {}
     loop {
         let row = pool.query_opt(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await?;
         let removed: i64 = row.map_or(Ok(0), |row| column(&row, 0))?;

@@ -101,9 +101,10 @@ impl Manager {
         }
     }
 
-    /// Whether a connection is open and of the current generation.
+    /// Whether a connection is open, in use and of the current generation.
     pub fn is_good(&self, connection: &Connection) -> bool {
-        !connection.client.is_closed() && self.is_current(connection)
+        let abandoned = connection.abandoned.load(Ordering::Relaxed);
+        !abandoned && !connection.client.is_closed() && self.is_current(connection)
     }
 
     fn is_current(&self, connection: &Connection) -> bool {
@@ -139,6 +140,10 @@ impl Manager {
             return StatementOutcome::TimedOut(errors::unanswered(sql, cause));
         };
         StatementOutcome::Answered(result.map_err(|error| {
+            if errors::ends_connection(&error) {
+                // It is not closed yet, but of what is sent now there will be no answer.
+                connection.abandon();
+            }
             let (error, aftermath) = errors::map(sql, &error);
             self.replace_if_outdated(aftermath, connection);
             error

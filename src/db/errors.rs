@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::io;
 
-use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::Sql;
 use crate::error::{Error, FieldError};
@@ -45,24 +45,36 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
         return (Error::Locked { cause }, Aftermath::Keep);
     }
+    if leaves_outcome_open(db) {
+        return (unanswered(statement, cause), Aftermath::Keep);
+    }
     match unavailability(db.code()) {
-        // An ERROR rolls the statement back. FATAL and PANIC end the connection, perhaps between
-        // the commit and the answer.
-        Some(aftermath) if db.parsed_severity() != Some(Severity::Error) => {
-            (unanswered(statement, cause), aftermath)
-        }
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
 }
 
-/// The error of a statement that was sent and not answered. A change may have been made.
+/// Whether the server closes the connection after this error.
+pub fn ends_connection(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
+/// The error of a statement that was sent and whose outcome is not known.
 pub fn unanswered(statement: Sql, cause: String) -> Error {
     if statement.is_change() {
         Error::OutcomeUnknown { cause }
     } else {
         Error::DatabaseUnavailable { cause }
     }
+}
+
+/// Whether the statement may have been committed although there was an error. Usually there was no
+/// commit before an error, because PostgreSQL reports one only while it can still roll back. But a
+/// PANIC may concern a commit that is half on the disk, and with a connection exception a proxy
+/// reports that it has lost the server.
+fn leaves_outcome_open(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Panic) || error.code().code().starts_with("08")
 }
 
 /// Whether the connection failed, so that another may work. Other errors of the client library,
@@ -82,6 +94,7 @@ fn is_disconnection(error: &tokio_postgres::Error) -> bool {
 pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Error> {
     let referenced =
         matches!(*code, SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION);
+    let deletes_doctor = matches!(statement, Sql::DoctorsDelete | Sql::DoctorsDeleteOnce);
     match constraint {
         "users_email_key" => Some(Error::EmailTaken),
         // Random ids collided: a retry draws another.
@@ -91,14 +104,15 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
         }
         "mappings_patient_id_doctor_id_key" => Some(Error::AlreadyAssigned),
         "mappings_patient_id_fkey" => Some(Error::PatientNotFound),
-        "mappings_doctor_id_fkey" if referenced && statement == Sql::DoctorsDelete => {
-            Some(Error::DoctorAssigned)
-        }
+        "mappings_doctor_id_fkey" if referenced && deletes_doctor => Some(Error::DoctorAssigned),
         "mappings_doctor_id_fkey" => Some(Error::DoctorNotFound),
         // The token's user does not exist in this database.
-        "patients_created_by_fkey" | "doctors_created_by_fkey" | "sessions_user_id_fkey" => {
-            Some(Error::InvalidToken)
-        }
+        "patients_created_by_fkey"
+        | "doctors_created_by_fkey"
+        | "idempotency_keys_created_by_fkey"
+        | "sessions_user_id_fkey" => Some(Error::InvalidToken),
+        // The first request with this key ended after this one had begun.
+        "idempotency_keys_pkey" => Some(Error::IdempotencyInProgress),
         _ if *code == SqlState::CHECK_VIOLATION => checked_field(constraint)
             .map(|field| Error::fields(vec![FieldError::new(field, "is out of range")])),
         _ => None,
@@ -130,8 +144,8 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         _ => match code.code().get(..2) {
             // Operator intervention: the server is stopping or starting.
             Some("57") => Some(Aftermath::ReplaceAll),
-            // Connection exception; insufficient resources; system error.
-            Some("08" | "53" | "58") => Some(Aftermath::Keep),
+            // Insufficient resources; system error.
+            Some("53" | "58") => Some(Aftermath::Keep),
             _ => None,
         },
     }

@@ -37,6 +37,7 @@ migrations! {
     "V11__requirements",
     "V12__gender_o",
     "V13__gender_o_checked",
+    "V14__idempotency_keys",
 }
 
 /// The timeout for inspecting the server and its schema.

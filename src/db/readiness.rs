@@ -45,7 +45,8 @@ const QUESTION: &str = "
                 ('sessions', '{SELECT,INSERT,UPDATE,DELETE}'),
                 ('login_failures', '{SELECT,INSERT,DELETE}'),
                 ('login_addresses', '{SELECT,INSERT,UPDATE,DELETE}'),
-                ('registrations', '{SELECT,INSERT,DELETE}')
+                ('registrations', '{SELECT,INSERT,DELETE}'),
+                ('idempotency_keys', '{SELECT,INSERT,DELETE}')
             ) AS needed (relation, privileges), unnest(privileges) AS privilege
             WHERE NOT has_table_privilege(relation, privilege)
         )";

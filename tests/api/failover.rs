@@ -281,7 +281,7 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
     let (ada, _, target) = &users[0];
 
     proxy.silence();
-    ada.patch(target, &change).await.expect_error(503, "database_unavailable");
+    ada.patch(target, &change).await.expect_error(503, "outcome_unknown");
     for _ in 0..8 {
         ada.patch(target, &change).await.expect(200);
         ada.get(target).await.expect(200);

@@ -15,6 +15,7 @@ mod failover;
 mod failures;
 mod fairness;
 mod harness;
+mod idempotency;
 mod identity;
 mod layers;
 mod limits;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// All headers that the service may send.
-const HEADERS: [&str; 15] = [
+const HEADERS: [&str; 16] = [
     "allow",
     "cache-control",
     "connection",
@@ -20,6 +20,7 @@ const HEADERS: [&str; 15] = [
     "content-type",
     "date",
     "etag",
+    "idempotency-replayed",
     "link",
     "location",
     "retry-after",
