@@ -77,6 +77,6 @@ fn answers(criterion: &mut Criterion) {
     let error = Error::fields(errors);
     let id = HeaderValue::from_static("0123456789abcdef");
     criterion.bench_function("answer, an error", |bencher| {
-        bencher.iter(|| problem::response(black_box(&error), &id));
+        bencher.iter(|| problem::response(black_box(&error), &id, None));
     });
 }

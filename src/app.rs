@@ -15,6 +15,7 @@ use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{ConnectOptions, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 /// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
@@ -29,6 +30,7 @@ pub struct App {
     pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    pub metrics: Metrics,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
     /// Permits for heads that exceed hyper's initial buffer.
@@ -54,6 +56,7 @@ impl App {
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            metrics: Metrics::default(),
             budget: Arc::default(),
             large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
             config,

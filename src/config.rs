@@ -9,7 +9,7 @@ mod values;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
-    address, cors_origins, database_url, flag, log_level, number, registration, secret,
-    trusted_proxies,
+    address, cors_origins, database_url, flag, log_format, log_level, number, registration, secret,
+    socket_address, trusted_proxies,
 };
 
 use tokio_rustls::rustls::ServerConfig;
@@ -46,6 +46,7 @@ struct Variables {
     migrate_on_start: Option<String>,
     host: Option<String>,
     port: Option<String>,
+    metrics_addr: Option<String>,
     tls_cert: Option<String>,
     tls_key: Option<String>,
     cors_origins: Option<String>,
@@ -66,10 +67,11 @@ struct Variables {
     workers: Option<String>,
     pool_size: Option<String>,
     log: Option<String>,
+    log_format: Option<String>,
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 29] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -77,6 +79,7 @@ const NAMES: [&str; 27] = [
     "MIGRATE_ON_START",
     "HOST",
     "PORT",
+    "METRICS_ADDR",
     "TLS_CERT",
     "TLS_KEY",
     "CORS_ORIGINS",
@@ -97,6 +100,7 @@ const NAMES: [&str; 27] = [
     "WORKERS",
     "POOL_SIZE",
     "LOG",
+    "LOG_FORMAT",
 ];
 
 /// Checked settings.
@@ -107,6 +111,8 @@ pub struct Config {
     pub migrate_on_start: bool,
     pub host: IpAddr,
     pub port: u16,
+    /// Where metrics and health are served instead.
+    pub metrics_addr: Option<SocketAddr>,
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
@@ -133,6 +139,7 @@ pub struct Config {
     /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
+    pub log_format: LogFormat,
 }
 
 /// Which PostgreSQL to use.
@@ -151,6 +158,15 @@ pub enum Registration {
     Open,
     /// Only the operator, on the command line.
     Closed,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 /// A wrong setting, named, in one line.
@@ -203,6 +219,7 @@ impl Config {
             migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
+            metrics_addr: socket_address("METRICS_ADDR", raw.metrics_addr.as_deref())?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
@@ -264,6 +281,7 @@ impl Config {
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
+            log_format: log_format(raw.log_format.as_deref())?,
         })
     }
 }
@@ -332,6 +350,10 @@ mod tests {
             (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
             (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
             (vec![("LOG", "loud")], "LOG"),
+            (vec![("LOG_FORMAT", "JSON")], "LOG_FORMAT"),
+            (vec![("METRICS_ADDR", "9464")], "METRICS_ADDR"),
+            (vec![("METRICS_ADDR", "127.0.0.1")], "METRICS_ADDR"),
+            (vec![("METRICS_ADDR", "localhost:9464")], "METRICS_ADDR"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),
             (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),

@@ -96,7 +96,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
-    let _flush_at_end = log::start(config.log)?;
+    let _flush_at_end = log::start(config.log, config.log_format)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(arguments, config))
 }

@@ -2,14 +2,13 @@
 //! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
+mod operators;
 mod socket;
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,7 +25,11 @@ use crate::auth::session;
 use crate::db::SharedConnection;
 use crate::error::{Error, Result};
 use crate::http::problem;
+use crate::metrics::{Counted, WorkerMetrics};
+use crate::service::{Listener, Peer};
 use crate::worker::Worker;
+
+use operators::Operators;
 
 /// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +47,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     raise_descriptor_limit();
+    let operators = Operators::listen(&app).await?;
     let stop = CancellationToken::new();
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
@@ -66,16 +70,24 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             never = &mut background => match never {},
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &refusals),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+            accepted = operators.accept() => match accepted {
+                Ok((socket, address, counted)) => {
+                    let peer = Peer { address, listener: Listener::Operators };
+                    hand_over(socket, peer, &workers, Some(counted));
                 }
+                Err(error) => accept_failed(&error).await,
+            },
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) if is_full(&app, &workers) => refuse(&app, socket, &refusals),
+                Ok((socket, address)) => {
+                    let peer = Peer { address: address.ip(), listener: Listener::Public };
+                    hand_over(socket, peer, &workers, None);
+                }
+                Err(error) => accept_failed(&error).await,
             },
         }
     }
-    drop(listener);
+    drop((listener, operators));
     app.begin_stop();
     stop.cancel();
     // Joining threads must not block the runtime.
@@ -94,41 +106,46 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn hand_over(
-    app: &App,
-    socket: TcpStream,
-    peer: IpAddr,
-    workers: &[WorkerThread],
-    refusals: &Arc<Semaphore>,
-) {
-    if workers.iter().map(WorkerThread::open_connections).sum::<usize>()
-        >= app.config.max_connections
+async fn accept_failed(error: &io::Error) {
+    tracing::warn!(%error, "a connection cannot be accepted");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn is_full(app: &App, workers: &[WorkerThread]) -> bool {
+    let open: usize = workers.iter().map(WorkerThread::open_connections).sum();
+    open >= app.config.max_connections
+}
+
+/// A connection beyond the limit.
+fn refuse(app: &App, socket: TcpStream, refusals: &Arc<Semaphore>) {
+    app.metrics.refused_connections.increment();
+    if app.config.tls.is_none()
+        && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
     {
-        if app.config.tls.is_none()
-            && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
-        {
-            let answer = problem::refusal(&app.request_ids.next(None));
-            tokio::spawn(async move {
-                refuse(socket, &answer).await;
-                drop(permit);
-            });
-        }
-        return;
+        let answer = problem::refusal(&app.request_ids.next(None));
+        tokio::spawn(async move {
+            answer_refused(socket, &answer).await;
+            drop(permit);
+        });
     }
+}
+
+fn hand_over(socket: TcpStream, peer: Peer, workers: &[WorkerThread], operator: Option<Counted>) {
     let Some(worker) = workers.iter().min_by_key(|worker| worker.open_connections()) else {
         return;
     };
     // A socket that has failed already is dropped.
     if let Ok(socket) = socket.into_std() {
-        let open = OpenConnection::count(&worker.open);
-        let _ = worker.accepted.send(Accepted { socket, peer, open });
+        worker.metrics.connections.accepted.increment();
+        let open = worker.metrics.connections.open.count();
+        let _ = worker.accepted.send(Accepted { socket, peer, open, operator });
     }
 }
 
 /// Sends the refusal only after the client has sent something, because many clients take an early
 /// response for an error, and then drains what it still sends, so that the response is not lost to
 /// a reset.
-async fn refuse(mut socket: TcpStream, answer: &[u8]) {
+async fn answer_refused(mut socket: TcpStream, answer: &[u8]) {
     let mut ignored = [0; 4096];
     let _ = timeout(REFUSAL_TIMEOUT, socket.read(&mut ignored)).await;
     let _ = timeout(REFUSAL_TIMEOUT, async {
@@ -143,15 +160,15 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
 /// An accepted connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
-    peer: IpAddr,
-    open: OpenConnection,
+    peer: Peer,
+    open: Counted,
+    operator: Option<Counted>,
 }
 
 /// A worker as the acceptor sees it.
 struct WorkerThread {
     accepted: UnboundedSender<Accepted>,
-    /// The number of its open connections.
-    open: Arc<AtomicUsize>,
+    metrics: Arc<WorkerMetrics>,
     thread: JoinHandle<()>,
 }
 
@@ -162,15 +179,16 @@ impl WorkerThread {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let worker = Arc::new(Worker::new(app)?);
+        let metrics = Arc::clone(&worker.metrics);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || runtime.block_on(work(&worker, incoming, &stop)))
             .map_err(failed)?;
-        Ok(Self { accepted, open: Arc::default(), thread })
+        Ok(Self { accepted, metrics, thread })
     }
 
     fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.metrics.connections.open.get()
     }
 
     fn join(self) {
@@ -189,11 +207,11 @@ async fn work(
             accepted = incoming.recv() => accepted,
             () = stop.cancelled() => None,
         };
-        let Some(Accepted { socket, peer, open }) = accepted else { break };
+        let Some(Accepted { socket, peer, open, operator }) = accepted else { break };
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
-            let _open = open;
+            let _counted = (open, operator);
             if let Ok(socket) = TcpStream::from_std(socket) {
                 connection::serve(worker, socket, peer, &stop).await;
             }
@@ -202,22 +220,6 @@ async fn work(
     worker.tasks.close();
     if timeout(DRAIN_TIMEOUT, worker.tasks.wait()).await.is_err() {
         tracing::warn!("requests were still running after {} s", DRAIN_TIMEOUT.as_secs());
-    }
-}
-
-/// Counts a connection until dropped.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    fn count(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,15 +12,19 @@ use hyper::header::{
 };
 use hyper::{Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::field::display;
 
 use crate::app::App;
 use crate::auth::AuthUser;
+use crate::config::LogFormat;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
 use crate::http::query::Query;
 use crate::http::response::{Body, empty};
+use crate::http::trace::TraceParent;
 use crate::http::{Request, Response, head, problem};
+use crate::metrics::{Counted, RequestLabels, microseconds};
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
 
@@ -32,32 +36,57 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// to stop before.
 const UNANSWERED: u16 = 499;
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub listener: Listener,
+}
+
+/// Which of the listeners accepted a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    Public,
+    /// The one of `METRICS_ADDR`.
+    Operators,
+}
+
+impl Listener {
+    /// Where there is a listener for operators, what is for them is there, and nowhere else.
+    fn serves(self, route: Route, worker: &Worker) -> bool {
+        match self {
+            Self::Operators => route.is_operational(),
+            Self::Public => worker.app.config.metrics_addr.is_none() || !route.is_operational(),
+        }
+    }
+}
+
 /// Serves a request. hyper drops this future when the connection breaks, which cancels a read; a
 /// request that may write runs to its end in a task of its own. A client that half-closes its
 /// connection may still read, so its request is not cancelled.
 pub async fn serve(
     worker: Arc<Worker>,
-    peer: IpAddr,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Infallible> {
     let cross_origin = worker.app.config.cors_origins.inspect(&request);
     let id = worker.app.request_ids.next(client_request_id(request.headers()));
-    let entry = AccessLogEntry::begin(id, request.method());
+    let entry = AccessLogEntry::begin(&worker, peer, id, &request);
     let mut response = if request.method().is_safe() {
         run_and_log(&worker, peer, entry, request).await
     } else {
-        let id = entry.id.clone();
+        let (id, trace) = (entry.id.clone(), entry.trace.clone());
+        let failed =
+            |error| with_common_headers(problem::response(&error, &id, trace.as_ref()), id.clone());
         let task_worker = Arc::clone(&worker);
         let task = worker
             .tasks
             .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
         match timeout(ANSWER_TIMEOUT, task).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) => {
-                with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
-            }
+            Ok(Err(_)) => failed(Error::internal("a task ended")),
             // The task continues, and logs its own entry.
-            Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
+            Err(_) => failed(too_slow()),
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -72,7 +101,7 @@ pub async fn serve(
 /// Runs a request to its response and its log entry.
 async fn run_and_log(
     worker: &Worker,
-    peer: IpAddr,
+    peer: Peer,
     mut entry: AccessLogEntry,
     request: Request,
 ) -> Response {
@@ -90,7 +119,7 @@ async fn run_and_log(
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
         Err(_) => entry.problem(&too_slow()),
     };
-    let id = entry.end(response.status());
+    let id = entry.end(&response);
     with_common_headers(response, id)
 }
 
@@ -111,12 +140,14 @@ fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
 /// errors is reported: head, path, method, token, query.
 async fn dispatch(
     worker: &Worker,
-    peer: IpAddr,
+    peer: Peer,
     entry: &mut AccessLogEntry,
     request: Request,
 ) -> Result<Response> {
     head::check(&request)?;
-    let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
+    let route = Route::parse(request.uri().path());
+    let route = route.filter(|route| peer.listener.serves(*route, worker));
+    let route = route.ok_or(Error::NotFound)?;
     entry.route = route.label();
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow() });
@@ -150,8 +181,8 @@ async fn dispatch(
         Query::none(request.uri().query())?;
     }
     match user {
-        None => handlers::public(worker, route, peer, request).await,
-        Some(user) => handlers::private(worker, route, user, peer, request).await,
+        None => handlers::public(worker, route, peer.address, request).await,
+        Some(user) => handlers::private(worker, route, user, peer.address, request).await,
     }
 }
 
@@ -166,29 +197,48 @@ fn text(id: &HeaderValue) -> &str {
     id.to_str().unwrap_or_default()
 }
 
-/// The access log entry of a request. It names the route, never the path or the query.
+/// The access log entry of a request, which is also counted for the metrics. It names the route,
+/// never the path or the query.
 struct AccessLogEntry {
+    worker: Arc<Worker>,
+    peer: IpAddr,
     id: HeaderValue,
+    trace: Option<TraceParent>,
     method: &'static str,
     route: &'static str,
     user: Option<i64>,
     started: Instant,
     ended: bool,
+    _in_flight: Counted,
 }
 
 impl AccessLogEntry {
-    fn begin(id: HeaderValue, method: &Method) -> Self {
-        let started = Instant::now();
-        Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
+    fn begin(worker: &Arc<Worker>, peer: Peer, id: HeaderValue, request: &Request) -> Self {
+        Self {
+            worker: Arc::clone(worker),
+            peer: peer.address,
+            id,
+            trace: TraceParent::of(request.headers()),
+            method: method_label(request.method()),
+            route: "-",
+            user: None,
+            started: Instant::now(),
+            ended: false,
+            _in_flight: worker.metrics.requests.in_flight.count(),
+        }
     }
 
     /// The response to an error. An error that is not the client's is logged with its cause.
     fn problem(&self, error: &Error) -> Response {
         if let Some(cause) = error.cause() {
             let code = error.status_and_code().1;
-            tracing::error!(id = text(&self.id), route = self.route, code, cause, "request failed");
+            let (id, trace_id) = (text(&self.id), self.trace.as_ref().map(TraceParent::trace_id));
+            tracing::error!(id, route = self.route, code, cause, trace_id, "request failed");
         }
-        problem::response(error, &self.id)
+        if matches!(error, Error::Overloaded { .. }) {
+            self.worker.metrics.requests.refused.increment();
+        }
+        problem::response(error, &self.id, self.trace.as_ref())
     }
 
     /// The same within the client's allowance: a response that names what it sent may be long.
@@ -208,24 +258,32 @@ impl AccessLogEntry {
     }
 
     /// Logs the entry and returns the id.
-    fn end(mut self, status: StatusCode) -> HeaderValue {
+    fn end(mut self, response: &Response) -> HeaderValue {
         self.ended = true;
-        self.log(status.as_u16());
+        self.log(response.status().as_u16(), response.body().length());
         std::mem::replace(&mut self.id, HeaderValue::from_static(""))
     }
 
-    fn log(&self, status: u16) {
-        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Self { id, method, route, user, .. } = self;
+    fn log(&self, status: u16, length: Option<usize>) {
+        let us = microseconds(self.started.elapsed());
+        let Self { id, method, route, user, trace, .. } = self;
+        self.worker.metrics.requests.record(RequestLabels { route, method, status }, us);
         let id = text(id);
-        tracing::info!(id, method, route, status, us, user, "request");
+        let trace_id = trace.as_ref().map(TraceParent::trace_id);
+        let parent_id = trace.as_ref().map(TraceParent::parent_id);
+        let in_json = self.worker.app.config.log_format == LogFormat::Json;
+        let peer = in_json.then(|| display(self.peer));
+        let bytes = length.filter(|_| in_json && *method != "HEAD");
+        tracing::info!(
+            id, method, route, status, us, user, trace_id, parent_id, peer, bytes, "request"
+        );
     }
 }
 
 impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         if !self.ended {
-            self.log(UNANSWERED);
+            self.log(UNANSWERED, None);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::connection::{Connection, Parameter, RESPONSE_TIMEOUT, StatementOutcom
 use super::pool::{CANCEL_TIMEOUT, Pool};
 use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::SharedConnectionMetrics;
 
 /// How long a request waits for a connection that another request is opening.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -33,6 +34,7 @@ pub struct SharedConnection {
     /// Held by the request that opens a new connection.
     connecting: tokio::sync::Mutex<()>,
     round_trip: Arc<RoundTrip>,
+    metrics: Arc<SharedConnectionMetrics>,
 }
 
 impl SharedConnection {
@@ -43,6 +45,7 @@ impl SharedConnection {
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             round_trip: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl SharedConnection {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let query = connection.client().query(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, connection, sent, result)
@@ -69,6 +73,7 @@ impl SharedConnection {
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
         let connection = self.connection().await?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, &connection, sent, result)
@@ -77,6 +82,10 @@ impl SharedConnection {
     /// The round trip to the database, measured by the statements that were answered here.
     pub fn round_trip(&self) -> &Arc<RoundTrip> {
         &self.round_trip
+    }
+
+    pub fn metrics(&self) -> &Arc<SharedConnectionMetrics> {
+        &self.metrics
     }
 
     /// The current connection, opened if there is none.
@@ -90,6 +99,7 @@ impl SharedConnection {
             return Ok(connection);
         }
         let connection = Arc::new(self.pool.connect().await?);
+        self.metrics.opened.increment();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::clone(&connection));
         self.round_trip.forget();

@@ -88,6 +88,7 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let verdict = permit.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
+            worker.app.metrics.failed_logins.increment();
             config.throttle.failed(&worker.accounts, email, &client).await?;
             return Err(Error::InvalidCredentials);
         };
@@ -190,6 +191,7 @@ pub async fn change_password(
         let (_, stored) = stored_password(worker, id).await?;
         let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
         let Some(hash) = permit.replace(current, stored.clone(), new).await? else {
+            worker.app.metrics.failed_logins.increment();
             config.throttle.failed(&worker.accounts, &email, &client).await?;
             return Err(wrong_password());
         };

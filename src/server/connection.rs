@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{Phase, Socket};
 use crate::http::response::{Body, Failed};
 use crate::http::{Request, Response};
-use crate::service;
+use crate::metrics::{Counted, Gauge};
+use crate::service::{self, Listener, Peer};
 use crate::worker::Worker;
 
 /// The timeout of a TLS handshake.
@@ -39,10 +39,11 @@ const MAX_BUFFER: usize = 128 << 10;
 const MAX_TLS_BUFFER: usize = 16 << 10;
 
 /// Serves a connection until the client closes it, it fails, or the service stops.
-pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &CancellationToken) {
+pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: Peer, stop: &CancellationToken) {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
-    let Some(tls) = worker.app.config.tls.clone() else {
+    let tls = worker.app.config.tls.clone().filter(|_| peer.listener == Listener::Public);
+    let Some(tls) = tls else {
         return serve_http(worker, socket, peer, stop).await;
     };
     // Boxed, or every connection's task would be as large as one with TLS.
@@ -53,23 +54,27 @@ async fn serve_tls(
     worker: Arc<Worker>,
     tls: Arc<ServerConfig>,
     socket: TcpStream,
-    peer: IpAddr,
+    peer: Peer,
     stop: &CancellationToken,
 ) {
+    let handshaking = worker.metrics.connections.handshaking.count();
     let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket));
-    if let Ok(Ok(mut socket)) = handshake.await {
+    let accepted = handshake.await;
+    drop(handshaking);
+    if let Ok(Ok(mut socket)) = accepted {
         socket.get_mut().1.set_buffer_limit(Some(MAX_TLS_BUFFER));
         serve_http(worker, socket, peer, stop).await;
     }
 }
 
-async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &CancellationToken)
+async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: Peer, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let large_heads = Arc::clone(&worker.app.large_heads);
+    let answering = Arc::clone(&worker.metrics.connections.answering);
     let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
-    serve_stream(stream, answer, large_heads, stop).await;
+    serve_stream(stream, answer, large_heads, answering, stop).await;
 }
 
 /// Serves HTTP on a stream until either side closes it.
@@ -77,6 +82,7 @@ async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
     large_heads: Arc<Semaphore>,
+    answering: Arc<Gauge>,
     stop: &CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -87,7 +93,7 @@ async fn serve_stream<S, F, A>(
     let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
     let service = service_fn(move |request| {
         phase.begin();
-        let answering = Answering(Arc::clone(&phase));
+        let answering = Answering { phase: Arc::clone(&phase), _counted: answering.count() };
         let close = phase.had_large_head();
         let answer = answer(request);
         async move {
@@ -118,11 +124,14 @@ async fn serve_stream<S, F, A>(
 }
 
 /// Marks a request as in progress until dropped.
-struct Answering(Arc<Phase>);
+struct Answering {
+    phase: Arc<Phase>,
+    _counted: Counted,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.end();
+        self.phase.end();
     }
 }
 
@@ -192,7 +201,8 @@ mod tests {
         };
         let large_heads = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
-            serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
+            let stop = CancellationToken::new();
+            serve_stream(server, answer, large_heads, Arc::default(), &stop).await;
         });
         client
     }
