@@ -6,7 +6,6 @@
 
 mod histogram;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,33 +57,56 @@ pub struct WorkerMetrics {
     pub batches: Vec<(&'static str, Arc<BatchMetrics>)>,
 }
 
-/// The labels of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestLabels {
-    pub route: &'static str,
-    pub method: &'static str,
-    pub status: u16,
-}
-
 /// HTTP requests.
 #[derive(Default)]
 pub struct RequestMetrics {
-    pub in_flight: Arc<Gauge>,
+    pub in_flight: Gauge,
     /// Answered as overloaded.
     pub refused: Counter,
-    /// One lookup for each request; nobody but a scrape ever waits for the lock.
-    latencies: Mutex<HashMap<RequestLabels, Histogram>>,
+    /// Few enough to be searched one by one, which is faster than hashing. Nobody but a scrape ever
+    /// makes a request wait for the lock.
+    routes: Mutex<Vec<RouteMetrics>>,
+}
+
+/// The requests of a route.
+#[derive(Clone)]
+pub struct RouteMetrics {
+    pub label: &'static str,
+    pub latency: Histogram,
+    /// How many there were of each method and status.
+    pub counts: Vec<((&'static str, u16), u64)>,
 }
 
 impl RequestMetrics {
-    pub fn record(&self, labels: RequestLabels, microseconds: u64) {
-        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
-        let latency = latencies.entry(labels).or_insert_with(|| Histogram::new(&LATENCY_BOUNDS));
-        latency.record(microseconds);
+    pub fn record(
+        &self,
+        label: &'static str,
+        method: &'static str,
+        status: u16,
+        microseconds: u64,
+    ) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = routes.iter_mut().find(|route| route.label == label) {
+            return route.record(method, status, microseconds);
+        }
+        let mut route =
+            RouteMetrics { label, latency: Histogram::new(&LATENCY_BOUNDS), counts: Vec::new() };
+        route.record(method, status, microseconds);
+        routes.push(route);
     }
 
-    pub fn latencies(&self) -> HashMap<RequestLabels, Histogram> {
-        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn routes(&self) -> Vec<RouteMetrics> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl RouteMetrics {
+    fn record(&mut self, method: &'static str, status: u16, microseconds: u64) {
+        self.latency.record(microseconds);
+        match self.counts.iter_mut().find(|(known, _)| *known == (method, status)) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push(((method, status), 1)),
+        }
     }
 }
 
@@ -170,8 +192,16 @@ pub struct Gauge(AtomicUsize);
 impl Gauge {
     /// Counts one more until the result is dropped.
     pub fn count(self: &Arc<Self>) -> Counted {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.increment();
         Counted(Arc::clone(self))
+    }
+
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub fn set(&self, number: usize) {
@@ -189,7 +219,7 @@ pub struct Counted(Arc<Gauge>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.decrement();
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn serve(
                 Err(error) => accept_failed(&error).await,
             },
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) if is_full(&app, &workers) => refuse(&app, socket, &refusals),
+                Ok((socket, _)) if is_full(&app, &workers, &operators) => refuse(&app, socket, &refusals),
                 Ok((socket, address)) => {
                     let peer = Peer { address: address.ip(), listener: Listener::Public };
                     hand_over(socket, peer, &workers, None);
@@ -111,9 +111,9 @@ async fn accept_failed(error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
-fn is_full(app: &App, workers: &[WorkerThread]) -> bool {
+fn is_full(app: &App, workers: &[WorkerThread], operators: &Operators) -> bool {
     let open: usize = workers.iter().map(WorkerThread::open_connections).sum();
-    open >= app.config.max_connections
+    open.saturating_sub(operators.open_connections()) >= app.config.max_connections
 }
 
 /// A connection beyond the limit.

@@ -24,7 +24,7 @@ use crate::http::query::Query;
 use crate::http::response::{Body, empty};
 use crate::http::trace::TraceParent;
 use crate::http::{Request, Response, head, problem};
-use crate::metrics::{Counted, RequestLabels, microseconds};
+use crate::metrics::microseconds;
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
 
@@ -209,11 +209,11 @@ struct AccessLogEntry {
     user: Option<i64>,
     started: Instant,
     ended: bool,
-    _in_flight: Counted,
 }
 
 impl AccessLogEntry {
     fn begin(worker: &Arc<Worker>, peer: Peer, id: HeaderValue, request: &Request) -> Self {
+        worker.metrics.requests.in_flight.increment();
         Self {
             worker: Arc::clone(worker),
             peer: peer.address,
@@ -224,7 +224,6 @@ impl AccessLogEntry {
             user: None,
             started: Instant::now(),
             ended: false,
-            _in_flight: worker.metrics.requests.in_flight.count(),
         }
     }
 
@@ -267,7 +266,7 @@ impl AccessLogEntry {
     fn log(&self, status: u16, length: Option<usize>) {
         let us = microseconds(self.started.elapsed());
         let Self { id, method, route, user, trace, .. } = self;
-        self.worker.metrics.requests.record(RequestLabels { route, method, status }, us);
+        self.worker.metrics.requests.record(route, method, status, us);
         let id = text(id);
         let trace_id = trace.as_ref().map(TraceParent::trace_id);
         let parent_id = trace.as_ref().map(TraceParent::parent_id);
@@ -285,6 +284,7 @@ impl Drop for AccessLogEntry {
         if !self.ended {
             self.log(UNANSWERED, None);
         }
+        self.worker.metrics.requests.in_flight.decrement();
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{Phase, Socket};
 use crate::http::response::{Body, Failed};
 use crate::http::{Request, Response};
-use crate::metrics::{Counted, Gauge};
+use crate::metrics::Gauge;
 use crate::service::{self, Listener, Peer};
 use crate::worker::Worker;
 
@@ -89,11 +89,11 @@ async fn serve_stream<S, F, A>(
     F: Fn(Request) -> A,
     A: Future<Output = Result<Response, Infallible>>,
 {
-    let phase = Arc::new(Phase::new());
+    let phase = Arc::new(Phase::new(answering));
     let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
     let service = service_fn(move |request| {
         phase.begin();
-        let answering = Answering { phase: Arc::clone(&phase), _counted: answering.count() };
+        let answering = Answering(Arc::clone(&phase));
         let close = phase.had_large_head();
         let answer = answer(request);
         async move {
@@ -124,14 +124,11 @@ async fn serve_stream<S, F, A>(
 }
 
 /// Marks a request as in progress until dropped.
-struct Answering {
-    phase: Arc<Phase>,
-    _counted: Counted,
-}
+struct Answering(Arc<Phase>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.phase.end();
+        self.0.end();
     }
 }
 

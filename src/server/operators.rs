@@ -38,6 +38,10 @@ impl Operators {
         Ok(Self { listener, open: Arc::default() })
     }
 
+    pub fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
     /// The next connection, counted until it ends.
     pub async fn accept(&self) -> io::Result<(TcpStream, IpAddr, Counted)> {
         let Some(listener) = &self.listener else { return pending().await };

@@ -16,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::PollSemaphore;
 
+use crate::metrics::Gauge;
+
 /// The timeout of the first byte on a new connection.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a head after its first byte.
@@ -47,11 +49,14 @@ pub struct Phase {
     opened: Instant,
     /// When the last response ended, in milliseconds after `opened`.
     ended: AtomicU64,
+    /// The connections that are answering.
+    connections: Arc<Gauge>,
 }
 
 impl Phase {
-    pub fn new() -> Self {
+    pub fn new(connections: Arc<Gauge>) -> Self {
         Self {
+            connections,
             answering: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             large_head: AtomicBool::new(false),
@@ -64,6 +69,7 @@ impl Phase {
     pub fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
+        self.connections.increment();
     }
 
     /// Whether a head was so large that hyper's buffer must not be kept for another request.
@@ -76,6 +82,7 @@ impl Phase {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.ended.store(elapsed, Ordering::Relaxed);
         self.answering.store(false, Ordering::Relaxed);
+        self.connections.decrement();
     }
 }
 
@@ -312,7 +319,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
         let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, Arc::new(Phase::new()), permits());
+        let mut socket = Socket::new(server, Arc::new(Phase::new(Arc::default())), permits());
         let reading = tokio::spawn(async move {
             loop {
                 if let Err(error) = socket.read_exact(&mut [0]).await {
@@ -336,7 +343,7 @@ mod tests {
     ) -> (DuplexStream, Socket<DuplexStream>) {
         let (mut client, server) = duplex(64 << 10);
         client.write_all(&vec![b'x'; bytes]).await.unwrap();
-        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(permits)))
+        (client, Socket::new(server, Arc::new(Phase::new(Arc::default())), Arc::clone(permits)))
     }
 
     #[tokio::test(start_paused = true)]

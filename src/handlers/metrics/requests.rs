@@ -15,9 +15,14 @@ pub fn write(page: &mut Page<'_>, app: &App, workers: &[Arc<WorkerMetrics>]) -> 
     // Sorted, so that two scrapes are easy to compare.
     let mut counts: BTreeMap<(&str, &str, u16), u64> = BTreeMap::new();
     let mut latencies: BTreeMap<&str, Histogram> = BTreeMap::new();
-    for (labels, latency) in workers.iter().flat_map(|worker| worker.requests.latencies()) {
-        *counts.entry((labels.route, labels.method, labels.status)).or_default() += latency.count();
-        latencies.entry(labels.route).and_modify(|sum| sum.merge(&latency)).or_insert(latency);
+    for route in workers.iter().flat_map(|worker| worker.requests.routes()) {
+        for ((method, status), count) in route.counts {
+            *counts.entry((route.label, method, status)).or_default() += count;
+        }
+        latencies
+            .entry(route.label)
+            .and_modify(|sum| sum.merge(&route.latency))
+            .or_insert(route.latency);
     }
     let help = "Requests by route, method and status. 499 is a request without an answer, - a path \
                 that does not exist.";
