@@ -6,7 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
@@ -119,8 +120,7 @@ async fn run_and_log(
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
         Err(_) => entry.problem(&too_slow()),
     };
-    let id = entry.end(&response);
-    with_common_headers(response, id)
+    entry.end(response)
 }
 
 fn too_slow() -> Error {
@@ -208,7 +208,7 @@ struct AccessLogEntry {
     route: &'static str,
     user: Option<i64>,
     started: Instant,
-    ended: bool,
+    counted: bool,
 }
 
 impl AccessLogEntry {
@@ -223,7 +223,7 @@ impl AccessLogEntry {
             route: "-",
             user: None,
             started: Instant::now(),
-            ended: false,
+            counted: false,
         }
     }
 
@@ -256,23 +256,47 @@ impl AccessLogEntry {
         response
     }
 
-    /// Logs the entry and returns the id.
-    fn end(mut self, response: &Response) -> HeaderValue {
-        self.ended = true;
-        self.log(response.status().as_u16(), response.body().length());
-        std::mem::replace(&mut self.id, HeaderValue::from_static(""))
+    /// The head of the response is complete: the request is counted, and its line is written. In
+    /// JSON that of a response in parts waits for the last of them, whose bytes it tells.
+    fn end(mut self, mut response: Response) -> Response {
+        let (id, status) = (self.id.clone(), response.status().as_u16());
+        let us = self.count(status);
+        match response.body_mut() {
+            Body::Parts(parts) if self.is_json() => {
+                let parts = std::mem::replace(parts, Box::pin(stream::empty()));
+                let mut line = LineAtEnd { entry: self, status, us, bytes: 0 };
+                let counted = parts.inspect(move |part| line.count(part));
+                *response.body_mut() = Body::Parts(Box::pin(counted));
+            }
+            Body::Parts(_) => self.log(status, us, None),
+            // hyper sends no body to HEAD.
+            Body::Whole(_) if self.method == "HEAD" => self.log(status, us, Some(0)),
+            Body::Whole(bytes) => self.log(status, us, Some(bytes.len())),
+        }
+        with_common_headers(response, id)
     }
 
-    fn log(&self, status: u16, length: Option<usize>) {
+    /// Counts the request, once, and returns how long it took until now, in microseconds.
+    fn count(&mut self, status: u16) -> u64 {
+        self.counted = true;
         let us = microseconds(self.started.elapsed());
+        let requests = &self.worker.metrics.requests;
+        requests.in_flight.decrement();
+        requests.record(self.route, self.method, status, us);
+        us
+    }
+
+    fn is_json(&self) -> bool {
+        self.worker.app.config.log_format == LogFormat::Json
+    }
+
+    fn log(&self, status: u16, us: u64, bytes: Option<usize>) {
         let Self { id, method, route, user, trace, .. } = self;
-        self.worker.metrics.requests.record(route, method, status, us);
         let id = text(id);
         let trace_id = trace.as_ref().map(TraceParent::trace_id);
         let parent_id = trace.as_ref().map(TraceParent::parent_id);
-        let in_json = self.worker.app.config.log_format == LogFormat::Json;
-        let peer = in_json.then(|| display(self.peer));
-        let bytes = length.filter(|_| in_json && *method != "HEAD");
+        let json = self.is_json();
+        let (peer, bytes) = (json.then(|| display(self.peer)), bytes.filter(|_| json));
         tracing::info!(
             id, method, route, status, us, user, trace_id, parent_id, peer, bytes, "request"
         );
@@ -281,10 +305,30 @@ impl AccessLogEntry {
 
 impl Drop for AccessLogEntry {
     fn drop(&mut self) {
-        if !self.ended {
-            self.log(UNANSWERED, None);
+        if !self.counted {
+            let us = self.count(UNANSWERED);
+            self.log(UNANSWERED, us, None);
         }
-        self.worker.metrics.requests.in_flight.decrement();
+    }
+}
+
+/// A line that is written when it is dropped.
+struct LineAtEnd {
+    entry: AccessLogEntry,
+    status: u16,
+    us: u64,
+    bytes: usize,
+}
+
+impl LineAtEnd {
+    fn count(&mut self, part: &Result<Bytes>) {
+        self.bytes += part.as_ref().map_or(0, Bytes::len);
+    }
+}
+
+impl Drop for LineAtEnd {
+    fn drop(&mut self) {
+        self.entry.log(self.status, self.us, Some(self.bytes));
     }
 }
 

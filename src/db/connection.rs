@@ -69,11 +69,8 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Connection, Self::Error> {
         let connection = self.open().await;
         let DatabaseConnectionMetrics { opened, failed, .. } = &*self.metrics;
-        if connection.is_ok() {
-            opened.increment()
-        } else {
-            failed.increment()
-        }
+        let outcome = if connection.is_ok() { opened } else { failed };
+        outcome.increment();
         connection
     }
 

@@ -62,14 +62,13 @@ impl PoolShare {
             let in_use = self.metrics.in_use.count();
             Some(Permit { _connection: permit, _user: user_permit, _in_use: in_use })
         }));
-        let acquired = match poll_immediate(&mut acquiring).await {
-            Some(acquired) => acquired,
-            None => {
-                let (_waiting, since) = (self.metrics.waiting.count(), Instant::now());
-                let acquired = acquiring.await;
-                self.metrics.waits.record(microseconds(since.elapsed()));
-                acquired
-            }
+        let acquired = if let Some(acquired) = poll_immediate(&mut acquiring).await {
+            acquired
+        } else {
+            let (_waiting, since) = (self.metrics.waiting.count(), Instant::now());
+            let acquired = acquiring.await;
+            self.metrics.waits.record(microseconds(since.elapsed()));
+            acquired
         };
         acquired.ok().flatten().ok_or(Error::Overloaded { retry_after: 1 })
     }

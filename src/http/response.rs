@@ -28,14 +28,6 @@ impl Body {
     pub fn empty() -> Self {
         Self::Whole(Bytes::new())
     }
-
-    /// In bytes, if it is known.
-    pub fn length(&self) -> Option<usize> {
-        match self {
-            Self::Whole(bytes) => Some(bytes.len()),
-            Self::Parts(_) => None,
-        }
-    }
 }
 
 impl hyper::body::Body for Body {

@@ -76,8 +76,8 @@ fn by_name<T>(
     workers: &[Arc<WorkerMetrics>],
     named: impl Fn(&WorkerMetrics) -> &Vec<(&'static str, Arc<T>)>,
 ) -> Vec<(&'static str, Vec<Arc<T>>)> {
-    let names = workers.first().map(|worker| named(worker)).into_iter().flatten();
-    names
+    let first = workers.first().map(|worker| named(worker)).into_iter().flatten();
+    first
         .enumerate()
         .map(|(at, (name, _))| {
             let all = workers.iter().filter_map(|worker| named(worker).get(at));
