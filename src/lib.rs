@@ -25,8 +25,9 @@
 //!   rest; the statements under `sql/`, rows, errors, migrations, and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`metrics`] (what is counted), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
-//! `src/log.rs`, is the program: it parses the command line and uses the rest as a library.
+//! [`json`] (serialization), [`metrics`] (what is counted), [`id`] and [`secret`]. `src/main.rs`,
+//! with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
+//! rest as a library.
 //!
 //! # The layers
 //!

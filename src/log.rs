@@ -1,5 +1,5 @@
-//! The log: lines of text or JSON on standard output. Requests append to a buffer in memory, which a
-//! dedicated thread writes, so that no worker waits for the output.
+//! The log: lines of text or JSON on standard output. Requests append to a buffer in memory, which
+//! a dedicated thread writes, so that no worker waits for the output.
 //!
 //! tracing-subscriber with tracing-appender, which sends a message for each line, took a sixth of
 //! the cost of a request served from memory; this takes 4% (`/health/live`, 64 connections, against

@@ -78,7 +78,9 @@ pub async fn serve(
                 Err(error) => accept_failed(&error).await,
             },
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) if is_full(&app, &workers, &operators) => refuse(&app, socket, &refusals),
+                Ok((socket, _)) if is_full(&app, &workers, &operators) => {
+                    refuse(&app, socket, &refusals);
+                }
                 Ok((socket, address)) => {
                     let peer = Peer { address: address.ip(), listener: Listener::Public };
                     hand_over(socket, peer, &workers, None);

@@ -259,20 +259,25 @@ impl AccessLogEntry {
     /// The head of the response is complete: the request is counted, and its line is written. In
     /// JSON that of a response in parts waits for the last of them, whose bytes it tells.
     fn end(mut self, mut response: Response) -> Response {
-        let (id, status) = (self.id.clone(), response.status().as_u16());
+        let status = response.status().as_u16();
         let us = self.count(status);
-        match response.body_mut() {
+        let bytes = match response.body_mut() {
             Body::Parts(parts) if self.is_json() => {
                 let parts = std::mem::replace(parts, Box::pin(stream::empty()));
+                let id = self.id.clone();
                 let mut line = LineAtEnd { entry: self, status, us, bytes: 0 };
                 let counted = parts.inspect(move |part| line.count(part));
                 *response.body_mut() = Body::Parts(Box::pin(counted));
+                return with_common_headers(response, id);
             }
-            Body::Parts(_) => self.log(status, us, None),
+            Body::Parts(_) => None,
             // hyper sends no body to HEAD.
-            Body::Whole(_) if self.method == "HEAD" => self.log(status, us, Some(0)),
-            Body::Whole(bytes) => self.log(status, us, Some(bytes.len())),
-        }
+            Body::Whole(_) if self.method == "HEAD" => Some(0),
+            Body::Whole(bytes) => Some(bytes.len()),
+        };
+        self.log(status, us, bytes);
+        // Not cloned, which would allocate.
+        let id = std::mem::replace(&mut self.id, HeaderValue::from_static(""));
         with_common_headers(response, id)
     }
 

@@ -11,7 +11,8 @@ use healthcare_backend::json::{RFC_3339, WriteJson};
 
 thread_local! {
     /// Buffers that are reused, so that not every line allocates.
-    static LINE: Cell<Object> = const { Cell::new(Object { line: Vec::new(), text: String::new() }) };
+    static LINE: Cell<Object> =
+        const { Cell::new(Object { line: Vec::new(), text: String::new() }) };
 }
 
 /// The most bytes of a buffer that are kept: enough for most lines.

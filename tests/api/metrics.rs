@@ -178,7 +178,7 @@ async fn accounts_and_the_database_are_counted() {
         ("database_pool_in_use{share=\"writes\"}", 0),
         ("database_pool_wait_seconds_count{share=\"writes\"}", 0),
         ("database_batch_requests_bucket{batch=\"patients/get\",le=\"1\"}", 1),
-        ("database_batch_requests_sum{batch=\"patients/create\"}", 1),
+        ("database_batch_requests_count{batch=\"patients/create\"}", 1),
         ("database_batch_statements{batch=\"patients/get\"}", 0),
         ("overload_refusals_total{what=\"request\"}", 0),
     ] {

@@ -1,5 +1,5 @@
-//! The process, by the names that Prometheus' own clients use. Where the system has no `/proc`, there
-//! are none.
+//! The process, by the names that Prometheus' own clients use. Most of it needs `/proc`, and so
+//! Linux.
 
 use std::fmt;
 use std::fs;
