@@ -9,7 +9,7 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman deny
+	.ci/install postgresql newman deny prometheus curl
 	cargo fmt --check
 	.ci/deny
 	cargo clippy --all-targets -- -D warnings
@@ -17,6 +17,7 @@ test:
 	cargo test --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
+	.ci/metrics
 
 # The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".
 load:

@@ -15,6 +15,7 @@ use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{ConnectOptions, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 /// The bytes of all large heads, in the whole process: 32 of 128 KiB, and 8 of one network.
@@ -29,6 +30,7 @@ pub struct App {
     pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    pub metrics: Metrics,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
     /// The budget of heads that exceed hyper's initial buffer. It is not that of bodies, because
@@ -55,6 +57,7 @@ impl App {
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            metrics: Metrics::default(),
             budget: Arc::default(),
             large_heads: Arc::new(Budget::new(LARGE_HEADS)),
             config,

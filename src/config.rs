@@ -10,7 +10,7 @@ mod values;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use dotenv::DotEnv;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
-    address, cors_origins, database_url, flag, log_level, number, registration, secret,
-    trusted_proxies,
+    address, cors_origins, database_url, flag, log_format, log_level, number, registration, secret,
+    socket_address, trusted_proxies,
 };
 
 use tokio_rustls::rustls::ServerConfig;
@@ -49,6 +49,7 @@ struct Variables {
     allow_unsafe_database: Option<String>,
     host: Option<String>,
     port: Option<String>,
+    metrics_addr: Option<String>,
     tls_cert: Option<String>,
     tls_key: Option<String>,
     cors_origins: Option<String>,
@@ -69,10 +70,11 @@ struct Variables {
     workers: Option<String>,
     pool_size: Option<String>,
     log: Option<String>,
+    log_format: Option<String>,
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 30] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -81,6 +83,7 @@ const NAMES: [&str; 28] = [
     "ALLOW_UNSAFE_DATABASE",
     "HOST",
     "PORT",
+    "METRICS_ADDR",
     "TLS_CERT",
     "TLS_KEY",
     "CORS_ORIGINS",
@@ -101,6 +104,7 @@ const NAMES: [&str; 28] = [
     "WORKERS",
     "POOL_SIZE",
     "LOG",
+    "LOG_FORMAT",
 ];
 
 /// Checked settings.
@@ -113,6 +117,8 @@ pub struct Config {
     pub allow_unsafe_database: bool,
     pub host: IpAddr,
     pub port: u16,
+    /// Where metrics and health are served instead.
+    pub metrics_addr: Option<SocketAddr>,
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
@@ -140,6 +146,7 @@ pub struct Config {
     /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
+    pub log_format: LogFormat,
     /// What may be a mistake in the settings, for the log.
     pub warnings: Vec<String>,
 }
@@ -160,6 +167,15 @@ pub enum Registration {
     Open,
     /// Only the operator, on the command line.
     Closed,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 /// A wrong setting, named, in one line.
@@ -213,6 +229,7 @@ impl Config {
             )?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
+            metrics_addr: socket_address("METRICS_ADDR", raw.metrics_addr.as_deref())?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
@@ -274,6 +291,7 @@ impl Config {
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
+            log_format: log_format(raw.log_format.as_deref())?,
             warnings: Vec::new(),
         })
     }
@@ -307,70 +325,4 @@ fn utf8(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-
-    fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_variables(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())))
-    }
-
-    #[test]
-    fn nothing_set_means_the_embedded_database_on_loopback() {
-        let config = config(&[]).unwrap();
-        assert!(matches!(config.database, Database::Embedded { data_dir: None, .. }));
-        assert_eq!((config.host.to_string().as_str(), config.port), ("127.0.0.1", 8080));
-        assert_eq!((config.token_ttl_seconds, config.bcrypt_cost), (3600, 12));
-    }
-
-    #[test]
-    fn a_wrong_value_is_named_and_a_secret_is_not_shown() {
-        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
-        let long = "0123456789abcdef0123456789abcdef";
-        for (pairs, name) in [
-            (vec![("PORT", "65536")], "PORT"),
-            (vec![("PORT", "-1")], "PORT"),
-            (vec![("HOST", "example")], "HOST"),
-            (vec![("BCRYPT_COST", "15")], "BCRYPT_COST"),
-            (vec![("DRAIN_DELAY_SECONDS", "3601")], "DRAIN_DELAY_SECONDS"),
-            (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
-            (vec![("WORKERS", "0")], "WORKERS"),
-            (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
-            (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
-            (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
-            (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
-            (vec![("LOG", "loud")], "LOG"),
-            (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
-            (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),
-        ] {
-            let message = config(&pairs).err().unwrap().to_string();
-            assert!(message.contains(name), "{message}");
-            assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
-        }
-        assert!(config(&[url, ("JWT_SECRET", long)]).is_ok());
-    }
-
-    #[test]
-    fn the_secret_beside_a_database_is_needed_by_the_service_alone() {
-        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
-        let secret = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
-        let wrong = config(&[url]).unwrap().check_for_service().unwrap_err().to_string();
-        assert!(wrong.contains("JWT_SECRET"), "{wrong}");
-        for enough in [&[url, secret][..], &[]] {
-            assert_eq!(config(enough).unwrap().check_for_service(), Ok(()));
-        }
-    }
-
-    #[test]
-    fn the_example_file_lists_every_setting_in_order() {
-        let example = include_str!("../.env.example");
-        let listed: Vec<&str> = example
-            .lines()
-            .filter_map(|line| line.trim_start_matches("# ").split_once('='))
-            .map(|(name, _)| name)
-            .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-            .collect();
-        assert_eq!(listed, NAMES);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod health;
 mod index;
 mod list;
 mod mappings;
+mod metrics;
 mod once;
 mod patients;
 mod resource;
@@ -32,9 +33,10 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index()))),
+        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index(worker)))),
         (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
+        (Route::Metrics, Method::GET) => Box::pin(metrics::metrics(worker)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),

@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod problem;
 pub mod query;
 pub mod response;
+pub mod trace;
 
 pub type Request = hyper::Request<hyper::body::Incoming>;
 pub type Response = hyper::Response<response::Body>;

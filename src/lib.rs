@@ -26,8 +26,9 @@
 //!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
-//! `src/log.rs`, is the program: it parses the command line and uses the rest as a library.
+//! [`json`] (serialization), [`metrics`] (what is counted), [`id`] and [`secret`]. `src/main.rs`,
+//! with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
+//! rest as a library.
 //!
 //! # The layers
 //!
@@ -42,7 +43,7 @@
 //! 7. [`auth`]
 //! 8. [`routes`], [`http`], [`models`]
 //! 9. [`db`]
-//! 10. [`error`], [`json`], [`id`], [`secret`]
+//! 10. [`error`], [`json`], [`id`], [`metrics`], [`secret`]
 //!
 //! # What always holds
 //!
@@ -69,6 +70,7 @@ pub mod handlers;
 pub mod http;
 pub mod id;
 pub mod json;
+pub mod metrics;
 pub mod models;
 pub mod routes;
 pub mod secret;

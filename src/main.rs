@@ -101,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
-    let _flush_at_end = log::start(config.log)?;
+    let _flush_at_end = log::start(config.log, config.log_format)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

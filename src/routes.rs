@@ -11,6 +11,7 @@ pub enum Route {
     Index,
     Live,
     Ready,
+    Metrics,
     Register,
     Login,
     Refresh,
@@ -57,6 +58,7 @@ impl Route {
             ["api"] => Self::Index,
             ["health", "live"] => Self::Live,
             ["health"] | ["health", "ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
             ["api", "auth", "register"] => Self::Register,
             ["api", "auth", "login"] => Self::Login,
             ["api", "auth", "refresh"] | ["api", "auth", "token", "refresh"] => Self::Refresh,
@@ -80,6 +82,7 @@ impl Route {
             Self::Index => "/api",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
+            Self::Metrics => "/metrics",
             Self::Register => "/api/auth/register",
             Self::Login => "/api/auth/login",
             Self::Refresh => "/api/auth/refresh",
@@ -99,9 +102,12 @@ impl Route {
     /// The `Allow` header: exactly the methods that work (RFC 9110, section 10.2.1).
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Index | Self::Live | Self::Ready | Self::Me | Self::PatientMappings(_) => {
-                "GET, HEAD, OPTIONS"
-            }
+            Self::Index
+            | Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Me
+            | Self::PatientMappings(_) => "GET, HEAD, OPTIONS",
             Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
             Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
@@ -127,6 +133,7 @@ impl Route {
             Self::Index
             | Self::Live
             | Self::Ready
+            | Self::Metrics
             | Self::Register
             | Self::Login
             | Self::Refresh
@@ -141,7 +148,7 @@ impl Route {
     /// Whether the route is unavailable before the database is.
     pub fn needs_database(self) -> bool {
         match self {
-            Self::Index | Self::Live => false,
+            Self::Index | Self::Live | Self::Metrics => false,
             Self::Ready
             | Self::Register
             | Self::Login
@@ -159,11 +166,18 @@ impl Route {
         }
     }
 
+    /// Whether the route is for those who run the service, and on an address of its own where they
+    /// name one.
+    pub fn is_operational(self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics)
+    }
+
     pub fn access(self) -> Access {
         match self {
             Self::Index
             | Self::Live
             | Self::Ready
+            | Self::Metrics
             | Self::Register
             | Self::Login
             | Self::Refresh => Access::Anyone,

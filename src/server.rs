@@ -2,15 +2,15 @@
 //! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
+mod operators;
 mod phase;
 mod socket;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -28,7 +28,11 @@ use crate::config::Config;
 use crate::db::{SharedConnection, Warmth, keep_warm};
 use crate::error::{Error, Result};
 use crate::http::problem;
+use crate::metrics::{Counted, WorkerMetrics};
+use crate::service::{Listener, Peer};
 use crate::worker::{Worker, max_database_connections};
+
+use operators::Operators;
 
 /// Connections that the system completes before they are accepted: a burst of clients. The system's
 /// own limit, `net.core.somaxconn`, may be lower.
@@ -65,6 +69,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let capacity = Capacity::of(&app.config);
+    let operators = Operators::listen(&app).await?;
     let stop = CancellationToken::new();
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
@@ -86,18 +91,30 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             never = &mut background => match never {},
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &capacity),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+            accepted = operators.accept() => match accepted {
+                Ok((socket, address, counted)) => {
+                    let peer = Peer { address, listener: Listener::Operators };
+                    hand_over(socket, peer, &workers, Some(counted));
                 }
+                Err(error) => accept_failed(&error).await,
+            },
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) if is_full(&capacity, &workers, &operators) => {
+                    refuse(&app, socket, &capacity.refusals);
+                }
+                Ok((socket, address)) => {
+                    let peer = Peer { address: address.ip(), listener: Listener::Public };
+                    hand_over(socket, peer, &workers, None);
+                }
+                Err(error) => accept_failed(&error).await,
             },
         }
     }
+    drop(operators);
     app.begin_stop();
-    for (socket, peer) in accept_rest(listener) {
-        hand_over(&app, socket, peer.ip(), &workers, &capacity);
+    for (socket, address) in accept_rest(listener) {
+        let peer = Peer { address: address.ip(), listener: Listener::Public };
+        hand_over(socket, peer, &workers, None);
     }
     stop.cancel();
     // A worker takes what was accepted until its sender is dropped.
@@ -161,39 +178,46 @@ fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     std::iter::from_fn(|| accept().ok()).collect()
 }
 
-fn hand_over(
-    app: &App,
-    socket: TcpStream,
-    peer: IpAddr,
-    workers: &[WorkerThread],
-    capacity: &Capacity,
-) {
-    if workers.iter().map(WorkerThread::open_connections).sum::<usize>() >= capacity.connections {
-        if app.config.tls.is_none()
-            && let Ok(permit) = Arc::clone(&capacity.refusals).try_acquire_owned()
-        {
-            let answer = problem::refusal(&app.request_ids.next(None));
-            tokio::spawn(async move {
-                refuse(socket, &answer).await;
-                drop(permit);
-            });
-        }
-        return;
+async fn accept_failed(error: &io::Error) {
+    tracing::warn!(%error, "a connection cannot be accepted");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn is_full(capacity: &Capacity, workers: &[WorkerThread], operators: &Operators) -> bool {
+    let open: usize = workers.iter().map(WorkerThread::open_connections).sum();
+    open.saturating_sub(operators.open_connections()) >= capacity.connections
+}
+
+/// A connection beyond the limit.
+fn refuse(app: &App, socket: TcpStream, refusals: &Arc<Semaphore>) {
+    app.metrics.refused_connections.increment();
+    if app.config.tls.is_none()
+        && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
+    {
+        let answer = problem::refusal(&app.request_ids.next(None));
+        tokio::spawn(async move {
+            answer_refused(socket, &answer).await;
+            drop(permit);
+        });
     }
+}
+
+fn hand_over(socket: TcpStream, peer: Peer, workers: &[WorkerThread], operator: Option<Counted>) {
     let Some(worker) = workers.iter().min_by_key(|worker| worker.open_connections()) else {
         return;
     };
     // A socket that has failed already is dropped.
     if let Ok(socket) = socket.into_std() {
-        let open = OpenConnection::count(&worker.open);
-        let _ = worker.accepted.send(Accepted { socket, peer, open });
+        worker.metrics.connections.accepted.increment();
+        let open = worker.metrics.connections.open.count();
+        let _ = worker.accepted.send(Accepted { socket, peer, open, operator });
     }
 }
 
 /// Sends the refusal only after the client has sent something, because many clients take an early
 /// response for an error, and then drains what it still sends, so that the response is not lost to
 /// a reset.
-async fn refuse(mut socket: TcpStream, answer: &[u8]) {
+async fn answer_refused(mut socket: TcpStream, answer: &[u8]) {
     let mut ignored = [0; 4096];
     let _ = timeout(REFUSAL_TIMEOUT, socket.read(&mut ignored)).await;
     let _ = timeout(REFUSAL_TIMEOUT, async {
@@ -208,15 +232,15 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
 /// An accepted connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
-    peer: IpAddr,
-    open: OpenConnection,
+    peer: Peer,
+    open: Counted,
+    operator: Option<Counted>,
 }
 
 /// A worker as the acceptor sees it.
 struct WorkerThread {
     accepted: UnboundedSender<Accepted>,
-    /// The number of its open connections.
-    open: Arc<AtomicUsize>,
+    metrics: Arc<WorkerMetrics>,
     thread: JoinHandle<()>,
 }
 
@@ -229,15 +253,16 @@ impl WorkerThread {
         // Before anything is accepted, so that no health check misses a worker.
         let warmth = app.readiness.add_worker();
         let worker = Arc::new(Worker::new(app)?);
+        let metrics = Arc::clone(&worker.metrics);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || runtime.block_on(work(&worker, incoming, warmth, &stop)))
             .map_err(failed)?;
-        Ok(Self { accepted, open: Arc::default(), thread })
+        Ok(Self { accepted, metrics, thread })
     }
 
     fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.metrics.connections.open.get()
     }
 }
 
@@ -248,11 +273,11 @@ async fn work(
     stop: &CancellationToken,
 ) {
     tokio::spawn(keep_database_connections(Arc::clone(worker), warmth));
-    while let Some(Accepted { socket, peer, open }) = incoming.recv().await {
+    while let Some(Accepted { socket, peer, open, operator }) = incoming.recv().await {
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
-            let _open = open;
+            let _counted = (open, operator);
             if let Ok(socket) = TcpStream::from_std(socket) {
                 connection::serve(worker, socket, peer, &stop).await;
             }
@@ -269,22 +294,6 @@ async fn work(
 async fn keep_database_connections(worker: Arc<Worker>, warmth: watch::Sender<Warmth>) {
     worker.app.schema_is_ready.wait().await;
     keep_warm(&worker.shared, &worker.writes, &warmth).await;
-}
-
-/// Counts a connection until dropped.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    fn count(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::db::insert::InsertStatements;
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
+use crate::metrics::{ConnectionMetrics, RequestMetrics, WorkerMetrics};
 use crate::models::rules::Value;
 
 /// Database connections of background tasks: one sweeps, one polls for ended sessions.
@@ -38,6 +39,7 @@ pub struct Worker {
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
+    pub metrics: Arc<WorkerMetrics>,
     /// Tasks that must end before the worker stops.
     pub tasks: TaskTracker,
 }
@@ -49,24 +51,47 @@ impl Worker {
         let pool = app.pool(sizes.sum())?;
         let shared = Arc::new(SharedConnection::new(pool.clone()));
         let writes = pool.share(sizes.writes);
+        let searches = pool.share(sizes.searches);
+        let lists = pool.share(sizes.lists);
+        let accounts = pool.share(sizes.accounts);
+        let patient_lookups = PatientLookups::new(Arc::clone(&shared));
+        let patient_inserts = Inserts::new(
+            writes.clone(),
+            InsertStatements {
+                one: Sql::PatientsCreate,
+                many: Sql::PatientsCreateMany,
+                once: Sql::PatientsCreateOnce,
+            },
+            shared.round_trip(),
+        );
+        let metrics = Arc::new(WorkerMetrics {
+            requests: RequestMetrics::default(),
+            connections: ConnectionMetrics::default(),
+            shares: vec![
+                ("writes", Arc::clone(writes.metrics())),
+                ("lists", Arc::clone(lists.metrics())),
+                ("searches", Arc::clone(searches.metrics())),
+                ("accounts", Arc::clone(accounts.metrics())),
+            ],
+            database_connections: Arc::clone(pool.manager().metrics()),
+            shared_connection: Arc::clone(shared.metrics()),
+            batches: vec![
+                ("patients/get", Arc::clone(patient_lookups.metrics())),
+                ("patients/create", Arc::clone(patient_inserts.metrics())),
+            ],
+        });
+        app.metrics.add_worker(Arc::clone(&metrics));
         Ok(Self {
             app,
-            patient_lookups: PatientLookups::new(Arc::clone(&shared)),
-            patient_inserts: Inserts::new(
-                writes.clone(),
-                InsertStatements {
-                    one: Sql::PatientsCreate,
-                    many: Sql::PatientsCreateMany,
-                    once: Sql::PatientsCreateOnce,
-                },
-                shared.round_trip(),
-            ),
-            shared,
+            accounts,
             writes,
-            searches: pool.share(sizes.searches),
-            lists: pool.share(sizes.lists),
-            accounts: pool.share(sizes.accounts),
+            searches,
+            lists,
+            shared,
+            patient_lookups,
+            patient_inserts,
             tokens: TokenCache::default(),
+            metrics,
             tasks: TaskTracker::new(),
         })
     }

@@ -113,6 +113,11 @@ impl EndedSessions {
         }
     }
 
+    /// How many ended sessions are known.
+    pub fn count(&self) -> usize {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).ended.len()
+    }
+
     /// How long an ended session is kept, in seconds.
     pub fn keep_seconds(&self) -> i32 {
         i32::try_from(self.keep.as_secs()).unwrap_or(i32::MAX)

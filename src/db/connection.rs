@@ -2,7 +2,7 @@
 //! still good, for the pool and the shared connections alike.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleError};
@@ -18,6 +18,7 @@ use super::connect::ConnectError;
 use super::errors::{self, Aftermath};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::DatabaseConnectionMetrics;
 
 /// The timeout for preparing all statements on a new connection.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,6 +43,7 @@ pub struct Manager {
     /// Incremented when all connections opened so far must be replaced.
     generation: AtomicU64,
     last_replaced: Mutex<Option<Instant>>,
+    metrics: Arc<DatabaseConnectionMetrics>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
@@ -65,19 +67,11 @@ impl managed::Manager for Manager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, Self::Error> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        let (client, task) = self.options.connect_fast().await?;
-        let client = ClientWrapper::new(client, task);
-        let prepare = async |sql: &Sql| {
-            client.prepare(sql.text()).await.inspect_err(|error| {
-                let code = error.code().map(SqlState::code).unwrap_or_default();
-                tracing::error!(statement = sql.file(), code, "cannot be prepared");
-            })
-        };
-        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
-        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
-        let statements = statements.map_err(|_| ConnectError::Silent)??;
-        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
+        let connection = self.open().await;
+        let DatabaseConnectionMetrics { opened, failed, .. } = &*self.metrics;
+        let outcome = if connection.is_ok() { opened } else { failed };
+        outcome.increment();
+        connection
     }
 
     async fn recycle(
@@ -98,7 +92,28 @@ impl Manager {
             options: with_limits(options),
             generation: AtomicU64::new(0),
             last_replaced: Mutex::default(),
+            metrics: Arc::default(),
         }
+    }
+
+    pub fn metrics(&self) -> &Arc<DatabaseConnectionMetrics> {
+        &self.metrics
+    }
+
+    async fn open(&self) -> Result<Connection, ConnectError> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let (client, task) = self.options.connect_fast().await?;
+        let client = ClientWrapper::new(client, task);
+        let prepare = async |sql: &Sql| {
+            client.prepare(sql.text()).await.inspect_err(|error| {
+                let code = error.code().map(SqlState::code).unwrap_or_default();
+                tracing::error!(statement = sql.file(), code, "cannot be prepared");
+            })
+        };
+        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
+        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
+        let statements = statements.map_err(|_| ConnectError::Silent)??;
+        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
     }
 
     /// Whether a connection is open, in use and of the current generation.
@@ -122,6 +137,7 @@ impl Manager {
         if !recently && self.is_current(connection) {
             *last_replaced = Some(Instant::now());
             self.generation.fetch_add(1, Ordering::Relaxed);
+            self.metrics.replaced.increment();
             tracing::warn!("the connections to the database are replaced");
         }
     }

@@ -17,6 +17,7 @@ use super::batch::{BatchOutcome, Batcher, in_order};
 use super::connection::Parameter;
 use super::{IdempotencyKey, KeptAnswer, Pool, RoundTrip, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::BatchMetrics;
 
 /// The most rows in one statement.
 const MAX_ROWS: usize = 64;
@@ -67,6 +68,10 @@ impl<V: ToSql + Sync> Inserts<V> {
     pub fn new(pool: Pool, statements: InsertStatements, round_trip: &Arc<RoundTrip>) -> Self {
         let batcher = Batcher::new(MAX_ROWS, Some(WAIT_TIMEOUT), Arc::clone(round_trip));
         Self { pool, statements, batcher }
+    }
+
+    pub fn metrics(&self) -> &Arc<BatchMetrics> {
+        self.batcher.metrics()
     }
 
     /// Inserts a row, together with others that arrive at the same moment.

@@ -16,6 +16,7 @@ use super::connection::{Connection, Manager, Parameter, RESPONSE_TIMEOUT, Statem
 use super::share::{Permit, PoolShare, WAIT_TIMEOUT};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::ShareMetrics;
 
 /// The timeout for cancelling a statement.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +53,11 @@ impl Pool {
     #[must_use]
     pub fn of(&self, user: i64) -> Self {
         Self { user: Some(user), ..self.clone() }
+    }
+
+    /// What this share has counted.
+    pub fn metrics(&self) -> &Arc<ShareMetrics> {
+        self.share.metrics()
     }
 
     /// All rows of a statement.

@@ -100,6 +100,12 @@ impl Readiness {
         workers.iter().try_for_each(|worker| has_connections(*worker.borrow()))
     }
 
+    /// As [`check`](Self::check), without waiting.
+    pub fn is_ready(&self) -> bool {
+        let recent = |answer: &Answer| answer.at.elapsed() < ANSWER_VALID_FOR;
+        self.latest.borrow().as_ref().is_some_and(|answer| recent(answer) && answer.ready.is_ok())
+    }
+
     /// Polls the database; never returns.
     pub async fn watch(&self) -> Infallible {
         let mut ticks = interval(CHECK_INTERVAL);

@@ -16,6 +16,7 @@ use super::connection::{Connection, Parameter, RESPONSE_TIMEOUT, StatementOutcom
 use super::pool::{CANCEL_TIMEOUT, Pool};
 use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::SharedConnectionMetrics;
 
 /// How long a request waits for a connection that is being opened.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -33,6 +34,7 @@ pub struct SharedConnection {
     /// Held while a connection is opened; has when and why that last failed.
     connecting: tokio::sync::Mutex<Option<(Instant, Error)>>,
     round_trip: Arc<RoundTrip>,
+    metrics: Arc<SharedConnectionMetrics>,
 }
 
 impl SharedConnection {
@@ -43,6 +45,7 @@ impl SharedConnection {
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             round_trip: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl SharedConnection {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let query = connection.client().query(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, connection, sent, result)
@@ -69,6 +73,7 @@ impl SharedConnection {
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
         let connection = self.connection().await?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, &connection, sent, result)
@@ -77,6 +82,10 @@ impl SharedConnection {
     /// The round trip to the database, measured by the statements that were answered here.
     pub fn round_trip(&self) -> &Arc<RoundTrip> {
         &self.round_trip
+    }
+
+    pub fn metrics(&self) -> &Arc<SharedConnectionMetrics> {
+        &self.metrics
     }
 
     /// Whether the connection is open.
@@ -106,6 +115,7 @@ impl SharedConnection {
         let made = self.pool.connect().await;
         *last_failure = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = Arc::new(made?);
+        self.metrics.opened.increment();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::clone(&connection));
         self.round_trip.forget();

@@ -109,6 +109,7 @@ async fn begin_session(
         let verdict = permit.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
+            worker.app.metrics.failed_logins.increment();
             return Ok(None);
         };
         let user = user::User::from_row(&row, 0)?;
@@ -222,7 +223,10 @@ async fn replace_password(
         // Read under the lock, because its previous holder may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
         let replaced = permit.replace(current.to_owned(), stored.clone(), new.to_owned()).await?;
-        let Some(hash) = replaced else { return Ok(false) };
+        let Some(hash) = replaced else {
+            worker.app.metrics.failed_logins.increment();
+            return Ok(false);
+        };
         let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
         let row = accounts.query_opt(Sql::UsersChangePassword, &parameters).await?;
         // Without a row, the stored hash was replaced meanwhile: by one of this password or of

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Response;
 use super::response::{Body, empty};
+use super::trace::TraceParent;
 use crate::error::{Error, FieldError};
 
 #[derive(Serialize)]
@@ -16,11 +17,18 @@ struct Problem<'a> {
     code: &'static str,
     detail: &'a str,
     request_id: &'a str,
+    /// Absent without a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     errors: &'a [FieldError],
 }
 
 impl<'a> Problem<'a> {
-    fn json(error: &'a Error, request_id: &'a HeaderValue) -> Vec<u8> {
+    fn json(
+        error: &'a Error,
+        request_id: &'a HeaderValue,
+        trace: Option<&'a TraceParent>,
+    ) -> Vec<u8> {
         let (status, code) = error.status_and_code();
         let problem = Problem {
             r#type: "about:blank",
@@ -29,6 +37,7 @@ impl<'a> Problem<'a> {
             code,
             detail: &error.detail(),
             request_id: request_id.to_str().unwrap_or_default(),
+            trace_id: trace.map(TraceParent::trace_id),
             errors: error.errors(),
         };
         // Serializing strings and numbers cannot fail.
@@ -38,7 +47,7 @@ impl<'a> Problem<'a> {
 
 /// The raw response to a connection beyond the limit, whose requests are not parsed.
 pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
-    let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id);
+    let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id, None);
     let request_id = request_id.to_str().unwrap_or_default();
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
@@ -52,10 +61,10 @@ pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
 }
 
 /// The response to a failed request.
-pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
+pub fn response(error: &Error, request_id: &HeaderValue, trace: Option<&TraceParent>) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
-    *response.body_mut() = Body::Whole(Problem::json(error, request_id).into());
+    *response.body_mut() = Body::Whole(Problem::json(error, request_id, trace).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,7 +26,8 @@ use crate::auth::client_address;
 use crate::http::budget::{Allowance, Holder};
 use crate::http::response::{Body, Failed};
 use crate::http::{Request, Response, problem};
-use crate::service;
+use crate::metrics::Gauge;
+use crate::service::{self, Listener, Peer};
 use crate::worker::Worker;
 
 /// The timeout of a TLS handshake.
@@ -40,10 +40,11 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 const MAX_TLS_BUFFER: usize = 16 << 10;
 
 /// Serves a connection until the client closes it, it fails, or the service stops.
-pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &CancellationToken) {
+pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: Peer, stop: &CancellationToken) {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
-    let Some(tls) = worker.app.config.tls.clone() else {
+    let tls = worker.app.config.tls.clone().filter(|_| peer.listener == Listener::Public);
+    let Some(tls) = tls else {
         return serve_http(worker, socket, peer, stop).await;
     };
     // Boxed, or every connection's task would be as large as one with TLS.
@@ -54,26 +55,30 @@ async fn serve_tls(
     worker: Arc<Worker>,
     tls: Arc<ServerConfig>,
     socket: TcpStream,
-    peer: IpAddr,
+    peer: Peer,
     stop: &CancellationToken,
 ) {
+    let handshaking = worker.metrics.connections.handshaking.count();
     let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket));
-    if let Ok(Ok(mut socket)) = handshake.await {
+    let accepted = handshake.await;
+    drop(handshaking);
+    if let Ok(Ok(mut socket)) = accepted {
         socket.get_mut().1.set_buffer_limit(Some(MAX_TLS_BUFFER));
         serve_http(worker, socket, peer, stop).await;
     }
 }
 
-async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &CancellationToken)
+async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: Peer, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // The peer's network, because the client that a proxy forwards for is named in the head.
-    let network = Holder::Network(client_address::network(peer));
+    let network = Holder::Network(client_address::network(peer.address));
     let large_heads = worker.app.large_heads.allowance(network);
+    let answering = Arc::clone(&worker.metrics.connections.answering);
     let answering_worker = Arc::clone(&worker);
     let answer = move |request| service::serve(Arc::clone(&answering_worker), peer, request);
-    if let Some(refused) = serve_stream(stream, answer, large_heads, stop).await {
+    if let Some(refused) = serve_stream(stream, answer, large_heads, answering, stop).await {
         let answer = problem::refusal(&worker.app.request_ids.next(None));
         Box::pin(refused.refuse(&answer)).await;
     }
@@ -85,6 +90,7 @@ async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
     large_heads: Allowance,
+    answering: Arc<Gauge>,
     stop: &CancellationToken,
 ) -> Option<Socket<S>>
 where
@@ -92,7 +98,7 @@ where
     F: Fn(Request) -> A,
     A: Future<Output = Result<Response, Infallible>>,
 {
-    let phase = Arc::new(Phase::new());
+    let phase = Arc::new(Phase::new(answering));
     let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
     let socket_phase = Arc::clone(&phase);
     let service = service_fn(move |request| {
@@ -208,7 +214,8 @@ mod tests {
         };
         let large_heads = Arc::new(Budget::default()).allowance(Holder::Anyone);
         tokio::spawn(async move {
-            serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
+            let stop = CancellationToken::new();
+            serve_stream(server, answer, large_heads, Arc::default(), &stop).await;
         });
         client
     }

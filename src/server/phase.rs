@@ -1,8 +1,11 @@
 //! How far the requests of a connection are, for its socket, which sees bytes alone.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::time::Instant;
+
+use crate::metrics::Gauge;
 
 /// What the socket needs to know about the requests on it.
 #[derive(Debug)]
@@ -16,11 +19,14 @@ pub struct Phase {
     pub opened: Instant,
     /// When the last response ended, in milliseconds after `opened`.
     pub ended: AtomicU64,
+    /// The connections that are answering.
+    connections: Arc<Gauge>,
 }
 
 impl Phase {
-    pub fn new() -> Self {
+    pub fn new(connections: Arc<Gauge>) -> Self {
         Self {
+            connections,
             answering: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             large_head: AtomicBool::new(false),
@@ -34,6 +40,7 @@ impl Phase {
     pub fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
+        self.connections.increment();
     }
 
     /// Whether a head was so large that hyper's buffer must not be kept for another request.
@@ -52,5 +59,6 @@ impl Phase {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.ended.store(elapsed, Ordering::Relaxed);
         self.answering.store(false, Ordering::Relaxed);
+        self.connections.decrement();
     }
 }

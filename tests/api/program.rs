@@ -90,25 +90,6 @@ async fn eight_migrations_at_once_on_an_empty_database_all_succeed() {
 }
 
 #[tokio::test]
-async fn a_database_that_can_lose_acknowledged_writes_is_refused_unless_it_is_allowed() {
-    let database = TestDb::empty().await;
-    let url = database_url(&database.config());
-    let workplace = Workplace::new();
-    let [url, secret] = with_database(&url);
-    for arguments in [&["serve"][..], &["migrate"], &["admin", "ada@example.com"]] {
-        let ended = workplace.run(arguments, &[url, secret, ("ALLOW_UNSAFE_DATABASE", "")]);
-        let line = ended.complaint(1);
-        assert!(line.contains("fsync and full_page_writes = off"), "{ended:?}");
-        assert!(line.contains("ALLOW_UNSAFE_DATABASE"), "{ended:?}");
-    }
-    let asynchronous = format!("{} options=-csynchronous_commit=off", url.1);
-    let settings = [("DATABASE_URL", &*asynchronous), secret, ("ALLOW_UNSAFE_DATABASE", "")];
-    let ended = workplace.run(&["migrate"], &settings);
-    assert!(ended.complaint(1).contains("synchronous_commit"), "{ended:?}");
-    assert_eq!(workplace.run(&["migrate"], &[url, secret]).code, Some(0));
-}
-
-#[tokio::test]
 async fn the_right_of_an_admin_is_given_and_taken_on_the_command_line_at_once() {
     let database = TestDb::new().await;
     let url = database_url(&database.config());

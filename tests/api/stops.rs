@@ -1,4 +1,4 @@
-//! Stops, and limits of the process: what was sent before a client could know is answered.
+//! What the process takes part in: databases that it refuses, stops, and file descriptors.
 
 use std::process::Command;
 
@@ -179,4 +179,23 @@ async fn more_clients_than_file_descriptors_are_refused_and_the_database_keeps_i
     let ended = program.stop();
     assert!(ended.stdout.contains("limit of open files"), "{ended:?}");
     assert!(!ended.stdout.contains("cannot be accepted"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_can_lose_acknowledged_writes_is_refused_unless_it_is_allowed() {
+    let database = TestDb::empty().await;
+    let url = database_url(&database.config());
+    let workplace = Workplace::new();
+    let [url, secret] = with_database(&url);
+    for arguments in [&["serve"][..], &["migrate"], &["admin", "ada@example.com"]] {
+        let ended = workplace.run(arguments, &[url, secret, ("ALLOW_UNSAFE_DATABASE", "")]);
+        let line = ended.complaint(1);
+        assert!(line.contains("fsync and full_page_writes = off"), "{ended:?}");
+        assert!(line.contains("ALLOW_UNSAFE_DATABASE"), "{ended:?}");
+    }
+    let asynchronous = format!("{} options=-csynchronous_commit=off", url.1);
+    let settings = [("DATABASE_URL", &*asynchronous), secret, ("ALLOW_UNSAFE_DATABASE", "")];
+    let ended = workplace.run(&["migrate"], &settings);
+    assert!(ended.complaint(1).contains("synchronous_commit"), "{ended:?}");
+    assert_eq!(workplace.run(&["migrate"], &[url, secret]).code, Some(0));
 }

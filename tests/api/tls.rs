@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 
 use crate::harness::program::Workplace;
 use crate::harness::socket::read_to_end;
-use crate::harness::{TestDb, TestServer, until};
+use crate::harness::{Client, TestDb, TestServer, free_port, until};
 
 /// A self-signed certificate for `localhost`, and its key, in files.
 struct Identity {
@@ -251,4 +251,22 @@ fn certificates_and_keys_that_cannot_be_used_are_one_clear_line() {
         assert!(!line.contains("hunter2") && ended.stdout.is_empty(), "{ended:?}");
     }
     assert!(!workplace.data().exists(), "nothing was started");
+}
+
+#[tokio::test]
+async fn the_operators_address_is_plain_and_counts_handshakes() {
+    let workplace = Workplace::new();
+    let identity = Identity::new(&workplace, "ours");
+    let address = format!("127.0.0.1:{}", free_port());
+    let server = server(&identity, &[("METRICS_ADDR", &address)]).await;
+    let operators = Client::new(address.parse().unwrap());
+    operators.get("/health/live").await.expect(200);
+    // It never begins its handshake.
+    let _silent = TcpStream::connect(server.address()).await.unwrap();
+    until("a handshake is counted", async || {
+        let answer = operators.get("/metrics").await.expect(200);
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        text.contains("healthcare_connections{state=\"handshake\"} 1").then_some(())
+    })
+    .await;
 }

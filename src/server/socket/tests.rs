@@ -14,7 +14,7 @@ fn room() -> Allowance {
 #[tokio::test(start_paused = true)]
 async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
     let (mut client, server) = duplex(64);
-    let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
+    let mut socket = Socket::new(server, Arc::new(Phase::new(Arc::default())), room());
     let reading = tokio::spawn(async move {
         loop {
             if let Err(error) = socket.read_exact(&mut [0]).await {
@@ -35,7 +35,7 @@ async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
 async fn with_head(bytes: usize, room: &Allowance) -> (DuplexStream, Socket<DuplexStream>) {
     let (mut client, server) = duplex(64 << 10);
     client.write_all(&vec![b'x'; bytes]).await.unwrap();
-    (client, Socket::new(server, Arc::new(Phase::new()), room.clone()))
+    (client, Socket::new(server, Arc::new(Phase::new(Arc::default())), room.clone()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn a_large_head_waits_for_room_and_is_refused_after_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_a_byte_now_and_then_is_given_up() {
     let (mut client, server) = duplex(1);
-    let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
+    let mut socket = Socket::new(server, Arc::new(Phase::new(Arc::default())), room());
     let started = Instant::now();
     let writing = tokio::spawn(async move { socket.write_all(&vec![b'x'; MIN_WRITTEN]).await });
     while !writing.is_finished() {
@@ -83,7 +83,7 @@ async fn a_client_that_reads_a_byte_now_and_then_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_but_on_and_on_gets_all() {
     let (mut client, server) = duplex(1024);
-    let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
+    let mut socket = Socket::new(server, Arc::new(Phase::new(Arc::default())), room());
     let writing = tokio::spawn(async move { socket.write_all(&vec![b'x'; 4 * MIN_WRITTEN]).await });
     let mut buffer = [0; MIN_WRITTEN / 20];
     while !writing.is_finished() {
@@ -96,7 +96,7 @@ async fn a_client_that_reads_slowly_but_on_and_on_gets_all() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_is_cut_off_ends_with_a_complete_head_and_loses_no_byte() {
     let (mut client, server) = duplex(64 << 10);
-    let mut socket = Socket::new(server, Arc::new(Phase::new()), room());
+    let mut socket = Socket::new(server, Arc::new(Phase::new(Arc::default())), room());
     let heads = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
     client.write_all(heads.as_bytes()).await.unwrap();
     drop(client);

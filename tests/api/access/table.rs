@@ -92,6 +92,10 @@ table! {
         label: "/health/ready", also: &["/health"], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
+    Route::Metrics => Row {
+        label: "/metrics", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
     Route::Register => Row {
         label: "/api/auth/register", also: &[], id: Id::None, allow: SUBMIT, access: Access::Anyone,
         cells: &[all("POST", 201)],

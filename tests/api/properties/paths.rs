@@ -10,10 +10,11 @@ use crate::access::table::TABLE;
 type Make = fn(i64) -> Route;
 
 /// Every path. `{id}` stands for an id.
-const TEMPLATES: [(&str, Make); 16] = [
+const TEMPLATES: [(&str, Make); 17] = [
     ("/api", |_| Route::Index),
     ("/health/live", |_| Route::Live),
     ("/health/ready", |_| Route::Ready),
+    ("/metrics", |_| Route::Metrics),
     ("/api/auth/register", |_| Route::Register),
     ("/api/auth/login", |_| Route::Login),
     ("/api/auth/refresh", |_| Route::Refresh),
