@@ -12,7 +12,7 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{ConnectOptions, Pool, Readiness};
+use crate::db::{ConnectOptions, Imports, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::secret::Secret;
@@ -82,6 +82,11 @@ impl App {
     /// A pool for a worker, or for the background tasks.
     pub fn pool(&self, size: usize) -> Result<Pool> {
         Pool::new(&self.database, size)
+    }
+
+    /// The imports of a worker, of which this many run at once.
+    pub fn imports(&self, size: usize) -> Imports {
+        Imports::new(self.database.clone(), size)
     }
 }
 

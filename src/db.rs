@@ -18,6 +18,7 @@ pub mod row;
 pub mod setup_error;
 pub mod share;
 pub mod shared_connection;
+pub mod staging;
 pub mod statements;
 pub mod tls;
 
@@ -30,4 +31,5 @@ pub use round_trip::RoundTrip;
 pub use row::{FromRow, Timestamp};
 pub use setup_error::SetupError;
 pub use shared_connection::SharedConnection;
+pub use staging::{Imports, Staging};
 pub use statements::Sql;

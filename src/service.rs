@@ -15,12 +15,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::App;
 use crate::auth::AuthUser;
+use crate::db::staging::BULK_TIMEOUT;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
 use crate::http::query::Query;
 use crate::http::response::{Body, empty};
-use crate::http::{Request, Response, head, problem};
+use crate::http::{Request, Response, head, problem, upload};
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
 
@@ -47,11 +48,12 @@ pub async fn serve(
         run_and_log(&worker, peer, entry, request).await
     } else {
         let id = entry.id.clone();
+        let limit = answer_timeout(&request);
         let task_worker = Arc::clone(&worker);
         let task = worker
             .tasks
             .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
-        match timeout(ANSWER_TIMEOUT, task).await {
+        match timeout(limit, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => {
                 with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
@@ -67,6 +69,15 @@ pub async fn serve(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+/// From the head of a request that may write to that of its response.
+fn answer_timeout(request: &Request) -> Duration {
+    match Route::parse(request.uri().path()) {
+        // Its body has timeouts of its own, and then all of it is inserted.
+        Some(Route::PatientsImport) => upload::TOTAL_TIMEOUT + BULK_TIMEOUT,
+        _ => ANSWER_TIMEOUT,
+    }
 }
 
 /// Runs a request to its response and its log entry.

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
-use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
+use crate::db::{Imports, Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
 use crate::models::rules::Value;
@@ -20,6 +20,9 @@ const BACKGROUND_CONNECTIONS: usize = 2;
 const READINESS_CONNECTIONS: usize = 1;
 /// Spare database connections: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
+
+/// Imports at once of a worker. Each has a database connection of its own, outside of the pool.
+const IMPORTS: usize = 2;
 
 /// Created once for each thread that serves requests.
 pub struct Worker {
@@ -32,6 +35,7 @@ pub struct Worker {
     pub searches: Pool,
     /// For results that are too large for the shared connection.
     pub lists: Pool,
+    pub imports: Imports,
     /// For short reads.
     pub shared: Arc<SharedConnection>,
     pub patient_lookups: PatientLookups,
@@ -48,8 +52,10 @@ impl Worker {
         let pool = app.pool(sizes.sum())?;
         let shared = Arc::new(SharedConnection::new(pool.clone()));
         let writes = pool.share(sizes.writes);
+        let imports = app.imports(IMPORTS);
         Ok(Self {
             app,
+            imports,
             patient_lookups: PatientLookups::new(Arc::clone(&shared)),
             patient_inserts: Inserts::new(
                 writes.clone(),
@@ -80,7 +86,7 @@ impl Worker {
 
 /// The most database connections of a process with these settings.
 pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
-    workers * (Shares::of(workers, pool_size).sum() + 1)
+    workers * (Shares::of(workers, pool_size).sum() + 1 + IMPORTS)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
         + SPARE_CONNECTIONS
@@ -120,7 +126,8 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled and one shared connection each, and the background tasks.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+        // Two workers with 16 pooled connections, a shared one and two for imports each, and the
+        // background tasks.
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1 + 2) + 2 + 1 + 2);
     }
 }

@@ -15,6 +15,7 @@ const INDEX: Bytes = Bytes::from_static(
         r#"","links":{"health":"/health/ready","register":"/api/auth/register","#,
         r#""login":"/api/auth/login","refresh":"/api/auth/refresh","logout":"/api/auth/logout","#,
         r#""me":"/api/auth/me","password":"/api/auth/password","patients":"/api/patients","#,
+        r#""export":"/api/patients/export","import":"/api/patients/import","#,
         r#""doctors":"/api/doctors","mappings":"/api/mappings"}}"#
     )
     .as_bytes(),
