@@ -139,6 +139,17 @@ pub fn shape(sql: Sql) -> Shape {
         }
         Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
+
+        Sql::ImportsInsert => (vec![T::INT8], vec![]),
+        Sql::UsersAny => (vec![], vec![Column::computed("found", T::BOOL)]),
+        Sql::DoctorsDrawIds | Sql::PatientsDrawIds => {
+            (vec![T::INT8], vec![Column::computed("id", T::INT8)])
+        }
+        Sql::ImportsCreate
+        | Sql::ImportsCopy
+        | Sql::DoctorsCopy
+        | Sql::PatientsCopy
+        | Sql::MappingsCopy => (vec![], vec![]),
     };
     Shape { parameters, columns }
 }
