@@ -69,7 +69,9 @@ async fn an_imported_patient_is_what_post_makes_of_it() {
     let patients = patients(&user).await;
     let without_moments = |patient: &Value| {
         let mut patient = patient.as_object().unwrap().clone();
-        ["id", "created_at", "updated_at"].map(|name| patient.remove(name).unwrap());
+        for name in ["id", "created_at", "updated_at"] {
+            patient.remove(name).unwrap();
+        }
         patient
     };
     assert_eq!(patients.len(), 3);
@@ -158,7 +160,8 @@ async fn a_hundred_errors_are_named_and_what_they_repeat_is_cut() {
 async fn a_line_has_the_limit_of_a_single_patient() {
     let server = TestServer::start().await;
     let user = server.user().await;
-    let padded = |bytes: usize| format!("{:bytes$}\n", "{\"name\":\"A\"}");
+    let line = "{\"name\":\"A\"}";
+    let padded = |bytes: usize| format!("{line}{}\n", " ".repeat(bytes - line.len()));
     import(&user, NDJSON, padded(256 << 10)).await.expect(200);
     let body = [padded(256 << 10), padded((256 << 10) + 1)].concat();
     let found = errors(import(&user, NDJSON, body).await);
@@ -230,7 +233,8 @@ async fn begin(address: SocketAddr, user: &Client, lines: usize) -> TcpStream {
 /// Waits until an import has staged lines and is idle, and returns how many transactions are open.
 async fn staged(observer: &Database) -> usize {
     let sql = "SELECT xact_start IS NOT NULL FROM pg_stat_activity
-        WHERE datname = current_database() AND query LIKE 'COPY imported_lines%'";
+        WHERE datname = current_database() AND query LIKE '%COPY imported_lines%'
+            AND pid <> pg_backend_pid()";
     until("an import has staged lines", async || {
         let imports = observer.query(sql, &[]).await.unwrap();
         let open = imports.iter().filter(|row| row.get::<_, bool>(0)).count();

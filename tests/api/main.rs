@@ -6,6 +6,7 @@ mod attacks;
 mod auth;
 mod bad_input;
 mod collections;
+mod commands;
 mod constraints;
 mod crashes;
 mod doctors;
