@@ -20,6 +20,10 @@ use crate::secret::Secret;
 /// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
 const LARGE_HEADS: usize = 32;
 
+/// Imports at once, in the whole process. Each has a database connection of its own, and holds 768
+/// KiB of the budget.
+pub const IMPORTS: usize = 4;
+
 /// Created once for the process.
 pub struct App {
     pub keys: Keys,
@@ -29,6 +33,7 @@ pub struct App {
     pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    pub imports: Imports,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
     /// Permits for heads that exceed hyper's initial buffer.
@@ -54,6 +59,7 @@ impl App {
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            imports: Imports::new(database.clone(), IMPORTS),
             budget: Arc::default(),
             large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
             config,
@@ -82,11 +88,6 @@ impl App {
     /// A pool for a worker, or for the background tasks.
     pub fn pool(&self, size: usize) -> Result<Pool> {
         Pool::new(&self.database, size)
-    }
-
-    /// The imports of a worker, of which this many run at once.
-    pub fn imports(&self, size: usize) -> Imports {
-        Imports::new(self.database.clone(), size)
     }
 }
 

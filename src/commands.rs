@@ -1,4 +1,5 @@
 //! The commands and their arguments; those of more than a few lines have a file each.
+#![expect(clippy::doc_markdown, reason = "the help shows these comments as they are")]
 
 pub mod healthcheck;
 pub mod import;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::app::App;
+use crate::app::{App, IMPORTS};
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
-use crate::db::{Imports, Inserts, PatientLookups, Pool, SharedConnection, Sql};
+use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
 use crate::models::rules::Value;
@@ -20,9 +20,6 @@ const BACKGROUND_CONNECTIONS: usize = 2;
 const READINESS_CONNECTIONS: usize = 1;
 /// Spare database connections: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
-
-/// Imports at once of a worker. Each has a database connection of its own, outside of the pool.
-const IMPORTS: usize = 2;
 
 /// Created once for each thread that serves requests.
 pub struct Worker {
@@ -35,7 +32,6 @@ pub struct Worker {
     pub searches: Pool,
     /// For results that are too large for the shared connection.
     pub lists: Pool,
-    pub imports: Imports,
     /// For short reads.
     pub shared: Arc<SharedConnection>,
     pub patient_lookups: PatientLookups,
@@ -52,10 +48,8 @@ impl Worker {
         let pool = app.pool(sizes.sum())?;
         let shared = Arc::new(SharedConnection::new(pool.clone()));
         let writes = pool.share(sizes.writes);
-        let imports = app.imports(IMPORTS);
         Ok(Self {
             app,
-            imports,
             patient_lookups: PatientLookups::new(Arc::clone(&shared)),
             patient_inserts: Inserts::new(
                 writes.clone(),
@@ -86,9 +80,10 @@ impl Worker {
 
 /// The most database connections of a process with these settings.
 pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
-    workers * (Shares::of(workers, pool_size).sum() + 1 + IMPORTS)
+    workers * (Shares::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
+        + IMPORTS
         + SPARE_CONNECTIONS
 }
 
@@ -126,8 +121,8 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled connections, a shared one and two for imports each, and the
-        // background tasks.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1 + 2) + 2 + 1 + 2);
+        // Two workers with 16 pooled and one shared connection each, the background tasks, and the
+        // imports.
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 4 + 2);
     }
 }

@@ -192,6 +192,10 @@ impl Record {
         let filled = cells.into_iter().zip(columns).filter(|(cell, _)| !cell.is_empty());
         for (cell, Column { name, sql_type }) in filled {
             let Some(sql_type) = sql_type else { continue };
+            // No longer than a client may write it.
+            if out.len() + escaped_length(cell) > MAX_LINE {
+                return Err(Content::too_long());
+            }
             if out.len() > 1 {
                 out.push(b',');
             }
@@ -202,6 +206,16 @@ impl Record {
         out.push(b'}');
         Ok(())
     }
+}
+
+/// The bytes that a text takes in JSON.
+fn escaped_length(text: &str) -> usize {
+    let length = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        ..b' ' => 6,
+        _ => 1,
+    };
+    text.bytes().map(length).sum()
 }
 
 /// Writes numbers and objects as they are, and everything else as a text: whether a field takes it
@@ -363,7 +377,11 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_wrong_and_the_next_one_is_not() {
-        for long in ["x".repeat(MAX_LINE + 2), format!("\"{}\"", "\"\"".repeat(MAX_LINE / 2))] {
+        for long in [
+            "x".repeat(MAX_LINE + 2),
+            format!("\"{}\"", "\"\"".repeat(MAX_LINE / 2)),
+            "\u{1}".repeat(MAX_LINE / 6 + 1),
+        ] {
             let found = read(format!("name\n{long}\nA\n").as_bytes(), 10_000);
             assert_eq!(found[0].1, format!(" must have at most {MAX_LINE} bytes"));
             assert_eq!(found[1], (3, r#"{"name":"A"}"#.into()));

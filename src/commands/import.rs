@@ -100,22 +100,20 @@ pub async fn run(database: &ConnectOptions, mut source: Source) -> Result<(), Fa
         part.clear();
         let read = (&mut source.reader).take(PART as u64).read_to_end(&mut part)?;
         let last = read < PART;
-        import.read(&part, last).await.map_err(describe)?;
+        import.read(&part, last).await.map_err(|error| describe(&error))?;
         progress.add(read as u64);
         if last {
             break;
         }
     }
-    let imported = import.finish(user).await.map_err(describe)?;
+    let imported = import.finish(user).await.map_err(|error| describe(&error))?;
     println!("Imported {imported} patients {}.", progress.finish(imported));
     Ok(())
 }
 
 /// What went wrong, with each wrong line in one of its own.
-fn describe(error: Error) -> Failure {
-    let mut text = error.cause().map_or_else(|| error.detail().into_owned(), str::to_owned);
-    for wrong in error.errors() {
-        text.push_str(&format!("\n{}: {}", wrong.field, wrong.message));
-    }
-    text.into()
+fn describe(error: &Error) -> Failure {
+    let summary = error.cause().map_or_else(|| error.detail().into_owned(), str::to_owned);
+    let wrong = error.errors().iter().map(|wrong| format!("{}: {}", wrong.field, wrong.message));
+    [summary].into_iter().chain(wrong).collect::<Vec<_>>().join("\n").into()
 }

@@ -35,8 +35,8 @@ pub async fn connect(options: &ConnectOptions) -> Result<ClientWrapper> {
     Ok(ClientWrapper::new(client, task))
 }
 
-/// The imports of a worker: few at once, so that they slow nobody down, and one user gets at most
-/// half of them.
+/// The imports of the process: few at once, so that they slow nobody down, and one user gets at
+/// most half of them.
 pub struct Imports {
     pub options: ConnectOptions,
     share: Arc<PoolShare>,

@@ -66,9 +66,9 @@ pub async fn import(worker: &Worker, user: AuthUser, request: Request) -> Result
         "The body must be application/x-ndjson or text/csv, in UTF-8.",
     ))?;
     let mut upload = Upload::new(request, worker.app.config.import_max_bytes)?;
-    let _admitted = worker.imports.admit(user.id()).await?;
+    let _admitted = worker.app.imports.admit(user.id()).await?;
     let _lease = worker.allowance(user).lease(HELD).await?;
-    let mut import = Import::new(*format, &worker.imports.options);
+    let mut import = Import::new(*format, &worker.app.imports.options);
     loop {
         let Part { bytes, last } = upload.next().await?;
         import.read(&bytes, last).await?;

@@ -71,3 +71,76 @@ impl Upload {
         (GRACE + earned).saturating_sub(self.waited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use hyper::StatusCode;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::http::response::empty;
+
+    /// The status of an upload of at most 1,000,000 bytes that sends so many every second, and how
+    /// long it took.
+    async fn upload(bytes: usize, a_second: usize) -> (u16, Duration) {
+        let (client, server) = duplex(1 << 20);
+        let answer = service_fn(async |request: Request| {
+            let mut upload = match Upload::new(request, 1_000_000) {
+                Ok(upload) => upload,
+                Err(error) => return Ok(empty(error.status_and_code().0)),
+            };
+            loop {
+                match upload.next().await {
+                    Ok(Part { last: true, .. }) => {
+                        return Ok::<_, std::convert::Infallible>(empty(StatusCode::OK));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Ok(empty(error.status_and_code().0)),
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(server), answer).await;
+        });
+        let started = Instant::now();
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let head = format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {bytes}\r\n\r\n");
+        writer.write_all(head.as_bytes()).await.unwrap();
+        tokio::spawn(async move {
+            let mut left = bytes;
+            while left > 0 {
+                let part = left.min(a_second);
+                let _ = writer.write_all(&vec![b'x'; part]).await;
+                left -= part;
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut status = [0; 12];
+        reader.read_exact(&mut status).await.unwrap();
+        let status = std::str::from_utf8(&status).unwrap().split(' ').nth(1).unwrap();
+        (status.parse().unwrap(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_up_the_rate_may_take_long_and_one_below_it_may_not() {
+        let (status, took) = upload(1_000_000, 17_000).await;
+        assert_eq!(status, 200);
+        assert!(took > Duration::from_secs(50), "{took:?}");
+        let (status, took) = upload(1_000_000, 8_000).await;
+        assert_eq!(status, 408);
+        // Ten seconds, and what the bytes have earned.
+        assert!(took > Duration::from_secs(15) && took < Duration::from_secs(25), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_over_the_limit_is_refused_by_its_head() {
+        let (status, took) = upload(1_000_001, 1000).await;
+        assert_eq!((status, took), (413, Duration::ZERO));
+    }
+}

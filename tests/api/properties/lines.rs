@@ -59,8 +59,8 @@ fn an_export_that_is_imported_is_exported_as_the_same_bytes() {
     proptest!(config(32), |(patients in patients)| {
         runtime.block_on(async {
             let first = server.user().await;
-            let lines: String = patients.iter().map(|patient| format!("{patient}\n")).collect();
-            let answer = import(&first, NDJSON, lines).await.expect(200);
+            let lines: Vec<String> = patients.iter().map(Value::to_string).collect();
+            let answer = import(&first, NDJSON, lines.join("\n")).await.expect(200);
             prop_assert_eq!(answer.json(), json!({"imported": patients.len()}));
             for media_type in [NDJSON, CSV] {
                 let exported = export(&first, media_type).await;
