@@ -62,17 +62,17 @@ pub enum Command {
     },
     /// Fill a database with invented people, to try the service or to load it.
     ///
-    /// The password of all users is asked for on the terminal, or read from standard input. Patients
-    /// are shared out to the users, each with one or two of the doctors. It is one transaction, and
-    /// is refused where there are users already, unless --add is given.
+    /// The password of all users is asked for on the terminal, or read from standard input.
+    /// Patients are shared out to the users, each with one or two of the doctors. It is one
+    /// transaction, and is refused where there are users already, unless --add is given.
     #[command(after_long_help = "Example:\n  echo 'correct horse' | healthcare-backend seed \
                                  --users 10 --patients 100000 --doctors 500")]
     Seed(SeedArguments),
     /// Import patients from a file, all or none.
     ///
-    /// The same lines as POST /api/patients/import takes, with the same rules: JSON objects, or CSV
-    /// under a header with the names of fields. What is wrong is named with its line. Works beside a
-    /// running service.
+    /// The same lines as POST /api/patients/import takes, with the same rules: JSON objects, or
+    /// CSV under a header with the names of fields. What is wrong is named with its line. Works
+    /// beside a running service.
     #[command(after_long_help = "Example:\n  healthcare-backend import patients.csv --user \
                                  ada@example.com")]
     Import(ImportArguments),

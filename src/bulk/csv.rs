@@ -1,9 +1,11 @@
 //! Comma-separated values (RFC 4180) under a header with the names of fields. An empty cell is a
 //! field that was not sent.
 
+pub mod writer;
+
 use std::str;
 
-use csv_core::{ReadRecordResult, Reader, Terminator, WriterBuilder};
+use csv_core::{ReadRecordResult, Reader};
 use serde_json::value::RawValue;
 use tokio_postgres::types::Type;
 
@@ -253,33 +255,13 @@ fn read_header(record: &Record) -> Result<Vec<Column>, Content<'static>> {
     if errors.is_empty() { Ok(columns) } else { Err(Content::Wrong(errors)) }
 }
 
-/// Appends a record, with quotation marks where a cell needs them, and CRLF.
-pub fn write_record<'c>(cells: impl IntoIterator<Item = &'c [u8]>, out: &mut Vec<u8>) {
-    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).build();
-    for (at, cell) in cells.into_iter().enumerate() {
-        if at > 0 {
-            append(out, 2, |room| writer.delimiter(room).1);
-        }
-        // Every byte may be a quotation mark, which is doubled.
-        append(out, 2 * cell.len() + 2, |room| writer.field(cell, room).2);
-    }
-    append(out, 5, |room| writer.terminator(room).1);
-}
-
-/// Appends what is written into room for that many bytes.
-fn append(out: &mut Vec<u8>, room: usize, write: impl FnOnce(&mut [u8]) -> usize) {
-    let start = out.len();
-    out.resize(start + room, 0);
-    let written = write(out.get_mut(start..).unwrap_or_default());
-    out.truncate(start + written);
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 
+    use super::writer::write_record;
     use super::*;
 
     /// Each line with its JSON, or with what is wrong, when the input comes in parts of this size.

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::csv::write_record;
+use super::csv::writer::write_record;
 use crate::db::row::{RawJson, column};
 use crate::error::{Error, Result};
 use crate::json::WriteJson;

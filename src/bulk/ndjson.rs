@@ -110,7 +110,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_parts_in_which_input_comes_do_not_matter(input in "[a\n\r ]{0,40}", size in 1..8_usize) {
+        fn the_parts_in_which_input_comes_do_not_matter(
+            input in "[a\n\r ]{0,40}",
+            size in 1..8_usize,
+        ) {
             prop_assert_eq!(lines(input.as_bytes(), size), lines(input.as_bytes(), 1000));
         }
     }

@@ -4,6 +4,7 @@ mod invent;
 
 use std::pin::pin;
 
+use clap::value_parser;
 use deadpool_postgres::Transaction;
 use healthcare_backend::db::{ConnectOptions, Sql, staging};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -23,13 +24,13 @@ const TWO_DOCTORS: usize = 3;
 #[derive(clap::Args)]
 pub struct SeedArguments {
     /// How many users. They are user1@example.com, user2@example.com, ...
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(1..=10_000))]
     users: u32,
     /// How many patients, shared out to the users.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(0..=1_000_000))]
     patients: u32,
     /// How many doctors. Each patient gets one or two of them.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(0..=100_000))]
     doctors: u32,
     /// Add to a database that has users already.
     #[arg(long)]
