@@ -63,8 +63,8 @@ pub enum Command {
     /// Fill a database with invented people, to try the service or to load it.
     ///
     /// The password of all users is asked for on the terminal, or read from standard input.
-    /// Patients are shared out to the users, each with one or two of the doctors. It is one
-    /// transaction, and is refused where there are users already, unless --add is given.
+    /// Patients are shared out to the users, and half of them are assigned to one or two doctors.
+    /// It is one transaction, and is refused where there are users already, unless --add is given.
     #[command(after_long_help = "Example:\n  echo 'correct horse' | healthcare-backend seed \
                                  --users 10 --patients 100000 --doctors 500")]
     Seed(SeedArguments),
