@@ -59,7 +59,7 @@ impl App {
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
-            imports: Imports::new(database.clone(), IMPORTS),
+            imports: Imports::start(database.clone(), IMPORTS)?,
             budget: Arc::default(),
             large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
             config,

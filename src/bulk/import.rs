@@ -20,8 +20,8 @@ use crate::models::rules::Value;
 const MAX_NAME: usize = 64;
 
 /// An import that is under way.
-pub struct Import<'o> {
-    options: &'o ConnectOptions,
+pub struct Import {
+    options: ConnectOptions,
     input: Input,
     /// None before the first line, and after the first that was wrong.
     staging: Option<Staging>,
@@ -42,8 +42,8 @@ impl Input {
     }
 }
 
-impl<'o> Import<'o> {
-    pub fn new(format: Format, options: &'o ConnectOptions) -> Self {
+impl Import {
+    pub fn new(format: Format, options: ConnectOptions) -> Self {
         let input = match format {
             Format::Ndjson => Input::Ndjson(Lines::default()),
             Format::Csv => Input::Csv(Box::default()),
@@ -57,7 +57,7 @@ impl<'o> Import<'o> {
         if self.errors.is_empty() && self.staging.is_none() {
             let types = FIELDS.iter().map(|field| field.rule.sql_type());
             let types = [Type::INT8].into_iter().chain(types).collect();
-            self.staging = Some(Staging::open(self.options, types).await?);
+            self.staging = Some(Staging::open(&self.options, types).await?);
         }
         let mut batch = match &self.staging {
             Some(staging) => Some(staging.begin().await?),

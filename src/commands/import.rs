@@ -94,7 +94,7 @@ pub async fn run(database: &ConnectOptions, mut source: Source) -> Result<(), Fa
     drop(client);
 
     let progress = Progress::bytes(source.size);
-    let mut import = Import::new(source.format, database);
+    let mut import = Import::new(source.format, database.clone());
     let mut part = Vec::with_capacity(PART);
     loop {
         part.clear();

@@ -4,11 +4,15 @@
 //! their work, and what breaks off leaves nothing behind.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::Statement;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -20,6 +24,8 @@ use super::share::{Permit, PoolShare};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
+/// The nice value (`setpriority`) of the thread, so that it yields to those that serve requests.
+const NICENESS: i32 = 5;
 /// PostgreSQL's `statement_timeout` for a statement over many rows.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long to wait for the answer to one; longer, so that only a silent server exceeds it.
@@ -35,16 +41,40 @@ pub async fn connect(options: &ConnectOptions) -> Result<ClientWrapper> {
     Ok(ClientWrapper::new(client, task))
 }
 
-/// The imports of the process: few at once, so that they slow nobody down, and one user gets at
-/// most half of them.
+/// The imports of the process: few at once, of which one user gets at most half, and on a thread of
+/// their own, because checking thousands of lines would delay the requests of a worker.
 pub struct Imports {
     pub options: ConnectOptions,
     share: Arc<PoolShare>,
+    runtime: Handle,
+    /// Dropped with this value, which ends the thread.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Imports {
-    pub fn new(options: ConnectOptions, size: usize) -> Self {
-        Self { options, share: PoolShare::new(size) }
+    /// Starts the thread, for this many imports at once.
+    pub fn start(options: ConnectOptions, size: usize) -> Result<Self> {
+        let failed = |error: io::Error| Error::internal(format!("no thread: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let (stop, stopped) = oneshot::channel();
+        let (share, handle) = (PoolShare::new(size), runtime.handle().clone());
+        let work = move || {
+            // If this is not permitted, imports merely compete with other threads.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            let _ = runtime.block_on(stopped);
+        };
+        thread::Builder::new().name("imports".into()).spawn(work).map_err(failed)?;
+        Ok(Self { options, share, runtime: handle, _stop: stop })
+    }
+
+    /// Runs an import, or a part of one, on the thread.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        import: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let ended = self.runtime.spawn(import).await;
+        ended.unwrap_or_else(|_| Err(Error::internal("an import has panicked")))
     }
 
     /// Waits for the right to one import. [`Error::Overloaded`] if others do not end soon.

@@ -68,15 +68,16 @@ pub async fn import(worker: &Worker, user: AuthUser, request: Request) -> Result
     let mut upload = Upload::new(request, worker.app.config.import_max_bytes)?;
     let _admitted = worker.app.imports.admit(user.id()).await?;
     let _lease = worker.allowance(user).lease(HELD).await?;
-    let mut import = Import::new(*format, &worker.app.imports.options);
-    loop {
-        let Part { bytes, last } = upload.next().await?;
-        import.read(&bytes, last).await?;
-        if last {
-            break;
+    let mut import = Import::new(*format, worker.app.imports.options.clone());
+    let imported = worker.app.imports.run(async move {
+        loop {
+            let Part { bytes, last } = upload.next().await?;
+            import.read(&bytes, last).await?;
+            if last {
+                return import.finish(user.id()).await;
+            }
         }
-    }
-    let imported = import.finish(user.id()).await?;
-    let imported = i64::try_from(imported).unwrap_or(i64::MAX);
+    });
+    let imported = i64::try_from(imported.await?).unwrap_or(i64::MAX);
     Ok(json(StatusCode::OK, &Imported(imported)))
 }
