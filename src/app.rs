@@ -12,7 +12,7 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{ConnectOptions, Pool, Readiness};
+use crate::db::{ConnectOptions, Imports, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::metrics::Metrics;
@@ -20,6 +20,10 @@ use crate::secret::Secret;
 
 /// The bytes of all large heads, in the whole process: 32 of 128 KiB, and 8 of one network.
 const LARGE_HEADS: usize = 4 << 20;
+
+/// Imports at once, in the whole process. Each has a database connection of its own, and holds 768
+/// KiB of the budget.
+pub const IMPORTS: usize = 4;
 
 /// Created once for the process.
 pub struct App {
@@ -31,6 +35,7 @@ pub struct App {
     pub request_ids: RequestIds,
     pub readiness: Readiness,
     pub metrics: Metrics,
+    pub imports: Imports,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
     /// The budget of heads that exceed hyper's initial buffer. It is not that of bodies, because
@@ -58,6 +63,7 @@ impl App {
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
             metrics: Metrics::default(),
+            imports: Imports::start(database.clone(), IMPORTS)?,
             budget: Arc::default(),
             large_heads: Arc::new(Budget::new(LARGE_HEADS)),
             config,

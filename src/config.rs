@@ -54,6 +54,7 @@ struct Variables {
     tls_key: Option<String>,
     cors_origins: Option<String>,
     max_connections: Option<String>,
+    import_max_bytes: Option<String>,
     drain_delay_seconds: Option<String>,
     jwt_secret: Option<String>,
     jwt_secret_previous: Option<String>,
@@ -74,7 +75,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 31] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -88,6 +89,7 @@ const NAMES: [&str; 30] = [
     "TLS_KEY",
     "CORS_ORIGINS",
     "MAX_CONNECTIONS",
+    "IMPORT_MAX_BYTES",
     "DRAIN_DELAY_SECONDS",
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
@@ -124,6 +126,8 @@ pub struct Config {
     pub cors_origins: Origins,
     /// Client connections of the whole process.
     pub max_connections: usize,
+    /// The largest body of an import, in bytes.
+    pub import_max_bytes: usize,
     /// How long the service keeps listening after the signal to stop.
     pub drain_delay: Duration,
     /// Not needed with [`Database::Embedded`], which has a generated secret, nor by commands, which
@@ -233,6 +237,12 @@ impl Config {
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
+            import_max_bytes: number(
+                "IMPORT_MAX_BYTES",
+                raw.import_max_bytes,
+                256 << 20,
+                1..=1 << 40,
+            )?,
             drain_delay: Duration::from_secs(number(
                 "DRAIN_DELAY_SECONDS",
                 raw.drain_delay_seconds,

@@ -2,6 +2,7 @@
 //! create, list, get, update, delete.
 
 mod auth;
+mod bulk;
 mod doctors;
 mod health;
 mod index;
@@ -61,6 +62,8 @@ pub fn private(
 
         (Route::Patients, Method::POST) => Box::pin(patients::create(worker, user, request)),
         (Route::Patients, Method::GET) => Box::pin(patients::list(worker, user, request)),
+        (Route::PatientsExport, Method::GET) => Box::pin(bulk::export(worker, user, request)),
+        (Route::PatientsImport, Method::POST) => Box::pin(bulk::import(worker, user, request)),
         (Route::Patient(id), Method::GET) => Box::pin(patients::get(worker, user, id, request)),
         (Route::Patient(id), Method::PUT | Method::PATCH) => {
             Box::pin(patients::update(worker, user, id, request))

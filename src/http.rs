@@ -1,5 +1,6 @@
 //! HTTP for the handlers: reading and checking bodies and queries, building responses.
 
+pub mod accept;
 pub mod body;
 pub mod budget;
 pub mod cors;
@@ -10,6 +11,7 @@ pub mod problem;
 pub mod query;
 pub mod response;
 pub mod trace;
+pub mod upload;
 
 pub type Request = hyper::Request<hyper::body::Incoming>;
 pub type Response = hyper::Response<response::Body>;

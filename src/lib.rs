@@ -20,6 +20,7 @@
 //!   the response.
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, responses, problems,
 //!   and the budget of the bytes held for clients.
+//! - [`bulk`] has the two formats of import and export, and imports a stream of lines.
 //! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
 //! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
 //!   rest, both warm before requests come; the statements under `sql/`, rows, errors, migrations,
@@ -40,7 +41,7 @@
 //! 4. [`worker`]
 //! 5. [`app`]
 //! 6. [`config`]
-//! 7. [`auth`]
+//! 7. [`auth`], [`bulk`]
 //! 8. [`routes`], [`http`], [`models`]
 //! 9. [`db`]
 //! 10. [`error`], [`json`], [`id`], [`metrics`], [`secret`]
@@ -63,6 +64,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod bulk;
 pub mod config;
 pub mod db;
 pub mod error;

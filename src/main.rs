@@ -1,19 +1,19 @@
-//! The command line: serve (the default), migrate, admin, user.
+//! The command line: serve (the default), migrate, admin, user, seed, import, healthcheck,
+//! completions.
 
-/// Commands of more than a few lines.
-mod commands {
-    pub mod user;
-}
+mod commands;
 mod log;
 
 use std::future::pending;
+use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,8 @@ use healthcare_backend::secret::Secret;
 use healthcare_backend::server;
 use healthcare_backend::worker::max_database_connections;
 
-use commands::user::{self, NewUser, WrongInput};
+use commands::user::{self, WrongInput};
+use commands::{Arguments, Command, UserCommand, healthcheck, import, seed};
 
 /// How long the start waits for the database before listening, so that early requests do not fail
 /// needlessly.
@@ -36,50 +37,15 @@ const WAIT_BEFORE_LISTENING: Duration = Duration::from_secs(2);
 /// The exit status for wrong settings and arguments.
 const USAGE: u8 = 2;
 
-/// A healthcare backend: patients, doctors and who treats whom, over REST on PostgreSQL.
-#[derive(Parser)]
-#[command(name = "healthcare-backend", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve requests (the default).
-    Serve {
-        /// Print curl lines to try.
-        #[arg(long)]
-        examples: bool,
-    },
-    /// Bring the database's schema up to date and exit.
-    Migrate,
-    /// Make a user an admin, who may change every doctor.
-    Admin {
-        /// The e-mail address the user registered with.
-        email: String,
-        /// Take the right away instead.
-        #[arg(long)]
-        revoke: bool,
-    },
-    /// Manage accounts, also where registering is closed.
-    User {
-        #[command(subcommand)]
-        command: UserCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum UserCommand {
-    /// Make an account. The password is asked for on the terminal, or read from standard input.
-    Add(NewUser),
-}
-
 /// What went wrong, in one line for the operator.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Completions { shell }) = arguments.command {
+        complete(shell);
+        return ExitCode::SUCCESS;
+    }
     let settings = Config::from_env().and_then(|config| match arguments.command {
         None | Some(Command::Serve { .. }) => config.check_for_service().map(|()| config),
         Some(_) => Ok(config),
@@ -134,12 +100,36 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
             migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
             user::add(database.connect_options(), &account, config.bcrypt_cost).await
         }
+        Some(Command::Seed(arguments)) => {
+            let password = user::read_password()?;
+            seed::check_password(&password)?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
+            let options = database.connect_options();
+            seed::run(options, arguments, &password, config.bcrypt_cost).await
+        }
+        Some(Command::Import(arguments)) => {
+            let source = arguments.open()?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
+            import::run(database.connect_options(), source).await
+        }
+        Some(Command::Healthcheck) => healthcheck::run(config).await,
+        // Printed before there are settings.
+        Some(Command::Completions { .. }) => Ok(()),
     }
 }
 
 fn requirements(config: &Config, connections: usize) -> Requirements {
     let (migrate, allow_unsafe) = (config.migrate_on_start, config.allow_unsafe_database);
     Requirements { connections, migrate, allow_unsafe }
+}
+
+fn complete(shell: Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "healthcare-backend", &mut script);
+    // A reader that has left needs no script.
+    let _ = std::io::stdout().write_all(&script);
 }
 
 async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {

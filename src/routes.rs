@@ -19,6 +19,10 @@ pub enum Route {
     Me,
     Password,
     Patients,
+    /// All of them, as lines.
+    PatientsExport,
+    /// Many new ones, as lines.
+    PatientsImport,
     Patient(i64),
     Doctors,
     Doctor(i64),
@@ -66,6 +70,8 @@ impl Route {
             ["api", "auth", "me"] => Self::Me,
             ["api", "auth", "password"] => Self::Password,
             ["api", "patients"] => Self::Patients,
+            ["api", "patients", "export"] => Self::PatientsExport,
+            ["api", "patients", "import"] => Self::PatientsImport,
             ["api", "patients", id] => Self::Patient(parse_id(id)?),
             ["api", "doctors"] => Self::Doctors,
             ["api", "doctors", id] => Self::Doctor(parse_id(id)?),
@@ -90,6 +96,8 @@ impl Route {
             Self::Me => "/api/auth/me",
             Self::Password => "/api/auth/password",
             Self::Patients => "/api/patients",
+            Self::PatientsExport => "/api/patients/export",
+            Self::PatientsImport => "/api/patients/import",
             Self::Patient(_) => "/api/patients/{id}",
             Self::Doctors => "/api/doctors",
             Self::Doctor(_) => "/api/doctors/{id}",
@@ -107,8 +115,11 @@ impl Route {
             | Self::Ready
             | Self::Metrics
             | Self::Me
+            | Self::PatientsExport
             | Self::PatientMappings(_) => "GET, HEAD, OPTIONS",
-            Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
+            Self::Register | Self::Login | Self::Refresh | Self::Logout | Self::PatientsImport => {
+                "POST, OPTIONS"
+            }
             Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
             Self::Patient(_) | Self::Doctor(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
@@ -140,6 +151,8 @@ impl Route {
             | Self::Logout
             | Self::Me
             | Self::Password
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctor(_) => false,
         }
@@ -157,6 +170,8 @@ impl Route {
             | Self::Me
             | Self::Password
             | Self::Patients
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctors
             | Self::Doctor(_)
@@ -185,6 +200,8 @@ impl Route {
             | Self::Me
             | Self::Password
             | Self::Patients
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctors
             | Self::Doctor(_)

@@ -18,13 +18,14 @@ use tracing::field::display;
 use crate::app::App;
 use crate::auth::AuthUser;
 use crate::config::LogFormat;
+use crate::db::staging::BULK_TIMEOUT;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
 use crate::http::query::Query;
 use crate::http::response::{Body, empty};
 use crate::http::trace::TraceParent;
-use crate::http::{Request, Response, head, problem};
+use crate::http::{Request, Response, head, problem, upload};
 use crate::metrics::microseconds;
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
@@ -81,11 +82,12 @@ pub async fn serve(
         let (id, trace) = (entry.id.clone(), entry.trace.clone());
         let failed =
             |error| with_common_headers(problem::response(&error, &id, trace.as_ref()), id.clone());
+        let limit = answer_timeout(&request);
         let task_worker = Arc::clone(&worker);
         let task = worker
             .tasks
             .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
-        match timeout(ANSWER_TIMEOUT, task).await {
+        match timeout(limit, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => failed(Error::internal("a task ended")),
             // The task continues, and logs its own entry.
@@ -99,6 +101,15 @@ pub async fn serve(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+/// From the head of a request that may write to that of its response.
+fn answer_timeout(request: &Request) -> Duration {
+    match Route::parse(request.uri().path()) {
+        // Its body has timeouts of its own, and then all of it is inserted.
+        Some(Route::PatientsImport) => upload::TOTAL_TIMEOUT + BULK_TIMEOUT,
+        _ => ANSWER_TIMEOUT,
+    }
 }
 
 /// Runs a request to its response and its log entry.

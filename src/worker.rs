@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::app::App;
+use crate::app::{App, IMPORTS};
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
@@ -112,6 +112,7 @@ pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
     workers * (Shares::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
+        + IMPORTS
         + SPARE_CONNECTIONS
 }
 
@@ -149,7 +150,8 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled and one shared connection each, and the background tasks.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+        // Two workers with 16 pooled and one shared connection each, the background tasks, and the
+        // imports.
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 4 + 2);
     }
 }

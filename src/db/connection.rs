@@ -192,12 +192,17 @@ impl Connection {
 /// Adds the timeouts without which a silent server would be waited for forever, where the settings
 /// have none.
 pub fn with_limits(options: &ConnectOptions) -> ConnectOptions {
+    with_statement_timeout(options, STATEMENT_TIMEOUT)
+}
+
+/// As [`with_limits`], for statements that take another time.
+pub fn with_statement_timeout(options: &ConnectOptions, timeout: Duration) -> ConnectOptions {
     let mut options = options.clone();
-    options.hosts.iter_mut().for_each(add_limits);
+    options.hosts.iter_mut().for_each(|config| add_limits(config, timeout));
     options
 }
 
-fn add_limits(config: &mut Config) {
+fn add_limits(config: &mut Config, statement_timeout: Duration) {
     // Generic plans only. By default, PostgreSQL plans a list again for every page, because its
     // optional filters look cheaper for known values; with generic plans it reads 1.16 times as
     // many pages a second. A generic plan lasts until the table is next analysed, so two plan types
@@ -209,7 +214,7 @@ fn add_limits(config: &mut Config) {
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
         LOCK_TIMEOUT.as_millis(),
         config.get_options().unwrap_or_default(),
-        STATEMENT_TIMEOUT.as_millis()
+        statement_timeout.as_millis()
     );
     config.options(options);
     if config.get_application_name().is_none() {

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
+use super::list::{self, Filter, Framing, List};
 use super::once;
 use super::resource::{Changed, Write, change, created, found, insert, remove, resource, whole};
 use crate::auth::AuthUser;
@@ -53,6 +53,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             doctor.write_json(out);
             Ok(Some(doctor.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }

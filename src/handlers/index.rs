@@ -21,6 +21,7 @@ macro_rules! index {
                 r#""register":"/api/auth/register","login":"/api/auth/login","#,
                 r#""refresh":"/api/auth/refresh","logout":"/api/auth/logout","me":"/api/auth/me","#,
                 r#""password":"/api/auth/password","patients":"/api/patients","#,
+                r#""export":"/api/patients/export","import":"/api/patients/import","#,
                 r#""doctors":"/api/doctors","mappings":"/api/mappings"}}"#
             )
             .as_bytes(),

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
+use super::list::{self, Filter, Framing, List};
 use super::once;
 use super::resource::insert;
 use crate::auth::AuthUser;
@@ -51,6 +51,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             mapping.write_json(out);
             Ok(Some(mapping.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }
@@ -79,6 +80,7 @@ pub async fn doctors(
             doctor.write_json(out);
             Ok(Some(doctor.id))
         },
+        framing: Framing::array(),
     };
     let path = format!("{PATH}/{patient_id}");
     list::respond(worker, user, &path, page, list, Some(Error::PatientNotFound)).await

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
+use super::list::{self, Filter, Framing, List};
 use super::once;
 use super::resource::{
     Changed, Write, change, created, found, insert, remove, resource, whole, with_owner,
@@ -66,6 +66,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             patient.write_json(out);
             Ok(Some(patient.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }

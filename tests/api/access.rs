@@ -90,6 +90,8 @@ impl fmt::Display for Cell<'_> {
 
 impl Cell<'_> {
     async fn ask(&self, client: &Client, body: Option<Bytes>) -> Answer {
+        let lines = client.with("content-type", "application/x-ndjson");
+        let client = if self.path.starts_with("/api/patients/import") { &lines } else { client };
         client.send(Method::from_bytes(self.method.as_bytes()).unwrap(), self.path, body).await
     }
 

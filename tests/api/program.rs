@@ -58,7 +58,9 @@ fn help_names_every_command_and_an_unknown_one_is_refused() {
     let workplace = Workplace::new();
     let ended = workplace.run(&["--help"], &[]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "migrate", "admin", "user"] {
+    for command in
+        ["serve", "migrate", "admin", "user", "seed", "import", "healthcheck", "completions"]
+    {
         assert!(ended.stdout.contains(command), "{ended:?}");
     }
     assert_eq!(workplace.run(&["serv"], &[]).code, Some(2));

@@ -157,6 +157,7 @@ async fn more_clients_than_file_descriptors_are_refused_and_the_database_keeps_i
     let settings = [url, secret, ("WORKERS", "2"), ("POOL_SIZE", "8")];
     let program = serve_with_descriptors(&workplace, 256, &settings);
     let ada = program.client().registered("ada@example.com").await;
+    let mut first = kept_open(&program).await;
 
     let mut served = Vec::new();
     let mut refused = 0;
@@ -172,10 +173,15 @@ async fn more_clients_than_file_descriptors_are_refused_and_the_database_keeps_i
     }
     assert!(served.len() > 100 && refused > 700, "{} served, {refused} refused", served.len());
     // The client that came first, and the connections to the database.
-    ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
-    ada.get("/api/patients").await.expect(200);
-    ada.get("/health/ready").await.expect(200);
-    drop(served);
+    let body = json!({"name": "Grace"}).to_string();
+    for (method, target, body) in
+        [("POST", "/api/patients", &*body), ("GET", "/api/patients", ""), ("GET", "/health", "")]
+    {
+        first.write_all(request(method, target, ada.token(), body).as_bytes()).await.unwrap();
+        let head = read_head(&mut first).await;
+        assert!(head.starts_with("HTTP/1.1 20"), "{target}: {head}");
+        read_body(&mut first, &head).await;
+    }
     let ended = program.stop();
     assert!(ended.stdout.contains("limit of open files"), "{ended:?}");
     assert!(!ended.stdout.contains("cannot be accepted"), "{ended:?}");

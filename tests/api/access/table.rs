@@ -124,6 +124,14 @@ table! {
         label: "/api/patients", also: &[], id: Id::None, allow: COLLECTION, access: Access::User,
         cells: &[all("GET", 200), all("POST", 201)],
     },
+    Route::PatientsExport => Row {
+        label: "/api/patients/export", also: &[], id: Id::None, allow: READ, access: Access::User,
+        cells: &[all("GET", 200)],
+    },
+    Route::PatientsImport => Row {
+        label: "/api/patients/import", also: &[], id: Id::None, allow: SUBMIT, access: Access::User,
+        cells: &[all("POST", 200)],
+    },
     Route::Patient(_) => Row {
         label: "/api/patients/{id}", also: &[], id: Id::Patient, allow: RESOURCE, access: Access::User,
         cells: &[

@@ -192,9 +192,12 @@ impl Answer {
             return;
         }
         if self.status.is_success() {
-            let text = self.header("content-type") == Some(METRICS_TYPE);
+            let content_type = self.header("content-type");
+            let text = content_type == Some(METRICS_TYPE);
             assert_eq!(text, self.target.trim_end_matches('/').ends_with("/metrics"), "{self:?}");
-            if text {
+            let lines = ["application/x-ndjson", "text/csv; charset=utf-8"];
+            if text || content_type.is_some_and(|kind| lines.contains(&kind)) {
+                assert!(str::from_utf8(&self.body).is_ok(), "{self:?}");
                 return;
             }
             // Metadata may contain numbers that fit no type.

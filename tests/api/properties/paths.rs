@@ -10,7 +10,7 @@ use crate::access::table::TABLE;
 type Make = fn(i64) -> Route;
 
 /// Every path. `{id}` stands for an id.
-const TEMPLATES: [(&str, Make); 17] = [
+const TEMPLATES: [(&str, Make); 19] = [
     ("/api", |_| Route::Index),
     ("/health/live", |_| Route::Live),
     ("/health/ready", |_| Route::Ready),
@@ -22,6 +22,8 @@ const TEMPLATES: [(&str, Make); 17] = [
     ("/api/auth/password", |_| Route::Password),
     ("/api/auth/me", |_| Route::Me),
     ("/api/patients", |_| Route::Patients),
+    ("/api/patients/export", |_| Route::PatientsExport),
+    ("/api/patients/import", |_| Route::PatientsImport),
     ("/api/patients/{id}", Route::Patient),
     ("/api/doctors", |_| Route::Doctors),
     ("/api/doctors/{id}", Route::Doctor),
@@ -75,7 +77,7 @@ fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => select(vec![
             "api", "health", "auth", "patients", "doctors", "mappings", "live", "ready",
-            "register", "login", "me", "token", "refresh", "patient",
+            "register", "login", "me", "token", "refresh", "patient", "export", "import",
         ]).prop_map(str::to_owned),
         3 => select(vec![
             "", "1", "0", "01", "+1", "-1", "1.0", "%31", "1%20", "1 ", "9223372036854775807",

@@ -160,6 +160,17 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::IdempotencyKeysSweep => {
             (vec![T::INT4], vec![Column::stored("created_at", T::TIMESTAMPTZ)])
         }
+
+        Sql::ImportsInsert => (vec![T::INT8], vec![]),
+        Sql::UsersAny => (vec![], vec![Column::computed("found", T::BOOL)]),
+        Sql::DoctorsDrawIds | Sql::PatientsDrawIds => {
+            (vec![T::INT8], vec![Column::computed("id", T::INT8)])
+        }
+        Sql::ImportsCreate
+        | Sql::ImportsCopy
+        | Sql::DoctorsCopy
+        | Sql::PatientsCopy
+        | Sql::MappingsCopy => (vec![], vec![]),
     };
     Shape { parameters, columns }
 }
