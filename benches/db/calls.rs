@@ -53,6 +53,7 @@ macro_rules! parameters {
 
 /// `number` is unique for each call: the id of a row that [`supply`] has created, or a counter. A
 /// match over all statements, so that one without parameters does not compile.
+#[expect(clippy::too_many_lines, reason = "one arm for each statement")]
 pub fn call(sql: Sql, number: i64) -> Call {
     let account = number % ACCOUNTS + 1;
     let email = format!("user{account}@example.com");
