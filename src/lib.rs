@@ -26,7 +26,7 @@
 //!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
+//! [`json`] (serialization), [`id`], [`secret`] and [`deadline`] (of a request, handed down). `src/main.rs`, with `src/commands/` and
 //! `src/log.rs`, is the program: it parses the command line and uses the rest as a library.
 //!
 //! # The layers
@@ -42,7 +42,7 @@
 //! 7. [`auth`]
 //! 8. [`routes`], [`http`], [`models`]
 //! 9. [`db`]
-//! 10. [`error`], [`json`], [`id`], [`secret`]
+//! 10. [`error`], [`json`], [`id`], [`secret`], [`deadline`]
 //!
 //! # What always holds
 //!
@@ -53,7 +53,7 @@
 //! - A change to a patient, doctor or mapping is one statement, and so one transaction. Creations
 //!   may be batched in one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
-//! - Every wait has a timeout, and every input a bound.
+//! - A request has one deadline, and each wait inside it takes what is left. Every input has a bound.
 //! - What all users share is used for short work only. Of everything else, each user has a limited
 //!   share.
 //! - Memory held for clients is bounded in bytes, for each user and in total.
@@ -63,6 +63,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod db;
+pub mod deadline;
 pub mod error;
 pub mod handlers;
 pub mod http;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::App;
 use crate::auth::AuthUser;
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
@@ -26,8 +27,9 @@ use crate::worker::Worker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
-/// From the head of a request to the head of its response.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the head of a request that may write, whose body may take 10 s, to the head of its response.
+/// A handler ends before, at the deadline of its route.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The cause of its error.
 const TOO_SLOW: &str = "no answer in time";
 /// Logged in place of a status if there was no response: the connection broke, or the service had
@@ -82,13 +84,15 @@ async fn run_and_log(
     request: Request,
 ) -> Response {
     let safe = request.method().is_safe();
-    let deadline = entry.started + ANSWER_TIMEOUT;
+    let route = Route::parse(request.uri().path());
+    let limit = route.map_or(ANSWER_TIMEOUT, |route| route.time_limit(request.method()));
+    let end = entry.started + limit;
     // Boxed, because hyper moves the whole future, and reserves space for it as long as the
     // connection.
-    let answer = Box::pin(dispatch(worker, peer, &mut entry, request));
+    let answer = Box::pin(deadline::run(limit, dispatch(worker, peer, &mut entry, route, request)));
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    // A write is not cancelled; its caller stops waiting.
-    let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
+    // A write is not cancelled; its waits end with its deadline.
+    let answered = if safe { timeout_at(end, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
@@ -114,10 +118,11 @@ async fn dispatch(
     worker: &Worker,
     peer: IpAddr,
     entry: &mut AccessLogEntry,
+    route: Option<Route>,
     request: Request,
 ) -> Result<Response> {
     head::check(&request)?;
-    let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
+    let route = route.ok_or(Error::NotFound)?;
     entry.route = route.label();
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow() });
@@ -142,7 +147,7 @@ async fn dispatch(
                 keys,
                 &worker.tokens,
                 ended_sessions,
-                &worker.shared,
+                &worker.shared.accounts,
                 headers,
             )
             .await?;

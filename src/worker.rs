@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
+use crate::db::connection::Purpose;
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
@@ -21,19 +22,59 @@ const READINESS_CONNECTIONS: usize = 1;
 /// Spare database connections: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
+/// The connections for short reads of a worker, one for each table: what is pipelined behind a
+/// statement that waits for a lock on its table waits too.
+pub struct SharedConnections {
+    /// Of users and sessions.
+    pub accounts: SharedConnection,
+    pub patients: Arc<SharedConnection>,
+    pub doctors: SharedConnection,
+    /// Of mappings, with their patients and doctors.
+    pub mappings: SharedConnection,
+}
+
+impl SharedConnections {
+    const COUNT: usize = 4;
+
+    fn new(app: &App) -> Self {
+        let of = |statements| app.shared_connection(Purpose::Short(statements));
+        Self {
+            accounts: of(&[Sql::SessionsIsLive, Sql::UsersGet]),
+            patients: Arc::new(of(&[Sql::PatientsGet, Sql::PatientsGetMany, Sql::PatientsFirst])),
+            doctors: of(&[Sql::DoctorsGet, Sql::DoctorsFirst]),
+            mappings: of(&[Sql::MappingsFirst, Sql::MappingsFirstDoctors]),
+        }
+    }
+
+    /// The one for a statement, by the table that it is about.
+    pub fn of(&self, sql: Sql) -> &SharedConnection {
+        match sql.noun() {
+            "patients" => &self.patients,
+            "doctors" => &self.doctors,
+            "mappings" => &self.mappings,
+            _ => &self.accounts,
+        }
+    }
+
+    pub fn all(&self) -> [&SharedConnection; Self::COUNT] {
+        [&self.accounts, &self.patients, &self.doctors, &self.mappings]
+    }
+}
+
 /// Created once for each thread that serves requests.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For accounts and their sessions. The next three are other shares of the same pool.
+    /// For accounts and their sessions: a share of the same pool as the next.
     pub accounts: Pool,
     /// For changes of patients, doctors and mappings.
     pub writes: Pool,
-    /// For queries that may scan many rows to find a few.
+    /// For queries that may scan many rows to find a few: a share of the same pool as the next,
+    /// whose statements may take longer.
     pub searches: Pool,
-    /// For results that are too large for the shared connection.
+    /// For results that are too large for a shared connection.
     pub lists: Pool,
     /// For short reads.
-    pub shared: Arc<SharedConnection>,
+    pub shared: SharedConnections,
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
@@ -45,23 +86,24 @@ impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
         let sizes = Shares::of(workers, pool_size);
-        let pool = app.pool(sizes.sum())?;
-        let shared = Arc::new(SharedConnection::new(pool.clone()));
-        let writes = pool.share(sizes.writes);
+        let usual = app.pool(Purpose::Usual, sizes.writes + sizes.accounts)?;
+        let long = app.pool(Purpose::Long, sizes.lists + sizes.searches)?;
+        let shared = SharedConnections::new(&app);
+        let writes = usual.share(sizes.writes);
         Ok(Self {
             app,
-            patient_lookups: PatientLookups::new(Arc::clone(&shared)),
+            patient_lookups: PatientLookups::new(Arc::clone(&shared.patients)),
             patient_inserts: Inserts::new(
                 writes.clone(),
                 Sql::PatientsCreate,
                 Sql::PatientsCreateMany,
-                shared.round_trip(),
+                shared.patients.round_trip(),
             ),
             shared,
             writes,
-            searches: pool.share(sizes.searches),
-            lists: pool.share(sizes.lists),
-            accounts: pool.share(sizes.accounts),
+            searches: long.share(sizes.searches),
+            lists: long.share(sizes.lists),
+            accounts: usual.share(sizes.accounts),
             tokens: TokenCache::default(),
             tasks: TaskTracker::new(),
         })
@@ -80,7 +122,7 @@ impl Worker {
 
 /// The most database connections of a process with these settings.
 pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
-    workers * (Shares::of(workers, pool_size).sum() + 1)
+    workers * (Shares::of(workers, pool_size).sum() + SharedConnections::COUNT)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
         + SPARE_CONNECTIONS
@@ -120,7 +162,7 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled and one shared connection each, and the background tasks.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+        // Two workers with 16 pooled and four shared connections each, and the background tasks.
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 4) + 2 + 1 + 2);
     }
 }

@@ -14,27 +14,29 @@ use crate::error::{Error, FieldError};
 pub enum Aftermath {
     /// The connection is still good.
     Keep,
-    /// This connection and the others are outdated: the schema changed, or the server was demoted,
-    /// is stopping or does not answer.
-    ReplaceAll,
+    /// It is closed, or will be in a moment.
+    Lost,
+    /// Its prepared statements are outdated, as are those of the others: the schema changed.
+    Outdated,
+    /// The server is read-only, and there may be another by now.
+    Doubted,
 }
 
 /// The error of a failed statement, and what to do with its connection.
 pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) {
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
-        let error = if is_disconnection(error) {
-            unanswered(statement, cause)
+        return if is_disconnection(error) {
+            (unanswered(statement, cause), Aftermath::Lost)
         } else {
-            Error::Internal { cause }
+            (Error::Internal { cause }, Aftermath::Keep)
         };
-        return (error, Aftermath::Keep);
     };
     if let Some(error) = db.constraint().and_then(|name| violation(statement, db.code(), name)) {
         return (error, Aftermath::Keep);
     }
     if *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return (Error::ReadOnly, Aftermath::ReplaceAll);
+        return (Error::ReadOnly, Aftermath::Doubted);
     }
     let cause = format!(
         "{}: SQLSTATE {}{}",
@@ -45,13 +47,13 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
         return (Error::Locked { cause }, Aftermath::Keep);
     }
+    let is_error = db.parsed_severity() == Some(Severity::Error);
     match unavailability(db.code()) {
         // An ERROR rolls the statement back. FATAL and PANIC end the connection, perhaps between
         // the commit and the answer.
-        Some(aftermath) if db.parsed_severity() != Some(Severity::Error) => {
-            (unanswered(statement, cause), aftermath)
-        }
+        Some(_) if !is_error => (unanswered(statement, cause), Aftermath::Lost),
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
+        None if !is_error => (Error::Internal { cause }, Aftermath::Lost),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
 }
@@ -116,7 +118,7 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
         // The statement was prepared before the schema changed.
         SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
-            Some(Aftermath::ReplaceAll)
+            Some(Aftermath::Outdated)
         }
         // A right was revoked, or a table, column or unique index is missing, as while a backup is
         // restored. The same connection serves again once it is back.
@@ -128,10 +130,11 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {
-            // Operator intervention: the server is stopping or starting.
-            Some("57") => Some(Aftermath::ReplaceAll),
-            // Connection exception; insufficient resources; system error.
-            Some("08" | "53" | "58") => Some(Aftermath::Keep),
+            // Connection exception; operator intervention: the server is stopping or starting, or
+            // was told to end the connection.
+            Some("08" | "57") => Some(Aftermath::Lost),
+            // Insufficient resources; system error.
+            Some("53" | "58") => Some(Aftermath::Keep),
             _ => None,
         },
     }

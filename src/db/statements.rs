@@ -3,7 +3,7 @@
 
 macro_rules! statements {
     ($($name:ident => $file:literal,)*) => {
-        /// A statement. All are prepared on every connection when it is opened.
+        /// A statement, prepared on a connection at its first use there.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Sql {
             $($name,)*
@@ -16,6 +16,11 @@ macro_rules! statements {
             /// The file below `sql/`, without its extension.
             pub const fn file(self) -> &'static str {
                 match self { $(Self::$name => $file,)* }
+            }
+
+            /// The table that it is about: the folder of its file.
+            pub fn noun(self) -> &'static str {
+                self.file().split_once('/').map_or(self.file(), |(noun, _)| noun)
             }
 
             pub const fn text(self) -> &'static str {

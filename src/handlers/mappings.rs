@@ -83,8 +83,9 @@ pub async fn delete(
     request: Request,
 ) -> Result<Response> {
     body::ignore(&request, body::LIMIT)?;
-    let row =
-        worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
+    let sql = Sql::MappingsDelete;
+    let writes = worker.writes.of(user.id()).on_row(sql, id);
+    let row = writes.query_opt(sql, &[&user.id(), &id]).await?;
     row.ok_or(Error::MappingNotFound)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

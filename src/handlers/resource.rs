@@ -94,7 +94,8 @@ pub async fn change<const N: usize>(
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(fields, &body)?);
     let parameters: [Parameter<'_>; 4] = [&user.id(), &id, &patch, &versions];
-    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    let writes = worker.writes.of(user.id()).on_row(sql, id);
+    let row = writes.query_opt(sql, &parameters).await?.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
@@ -115,7 +116,8 @@ pub async fn remove(
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let parameters: [Parameter<'_>; 3] = [&user.id(), &id, &versions];
-    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    let writes = worker.writes.of(user.id()).on_row(sql, id);
+    let row = writes.query_opt(sql, &parameters).await?.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
