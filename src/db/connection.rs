@@ -27,7 +27,8 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
 /// PostgreSQL's `lock_timeout`, so that a lock on one row blocks a connection only briefly. It is
 /// longer than a migration tries to get its locks.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a wait for an answer goes on before it is asked whether the database is away.
+/// How long a wait for an answer goes on before it is asked whether the database is away, or its
+/// connection was found silent.
 const AWAY_CHECK: Duration = Duration::from_millis(800);
 /// What a request keeps of its time while it waits for a turn or a connection: enough for a
 /// statement that then waits for a lock in vain, so that it still learns that nothing was changed.
@@ -194,7 +195,7 @@ impl Manager {
             match timeout_at(pause, &mut answer).await {
                 Ok(Ok(answer)) => return StatementOutcome::Answered(Ok(answer)),
                 Ok(Err(error)) => return self.failed(connection, sql, &error),
-                Err(_) if pause < end && !self.pulse.is_away() => {}
+                Err(_) if pause < end && !self.pulse.is_away() && self.is_good(connection) => {}
                 Err(_) => {
                     let cause = format!("{}: no answer", sql.file());
                     return StatementOutcome::TimedOut(errors::unanswered(sql, cause));

@@ -29,6 +29,8 @@ const SILENCE: Duration = Duration::from_millis(600);
 /// How often another attempt to connect begins while the others have not ended: one that began
 /// during the silence of a network may never end.
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the first answer on a new connection may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer is valid: the next one must have arrived by then.
 const ANSWER_VALID_FOR: Duration = Duration::from_millis(1500);
 /// How long a check waits for what is not known yet at the start.
@@ -147,9 +149,12 @@ impl Readiness {
     async fn beat(&self, heart: &mut Option<Heart>) -> Beat {
         let was_read_only =
             matches!(&*self.latest.borrow(), Some(Answer { ready: Err(Error::ReadOnly), .. }));
-        let doubted = was_read_only || self.pulse.is_doubted();
-        let old = heart.take_if(|heart| !doubted || heart.opened.elapsed() < REPLACE_INTERVAL);
-        let new = match old {
+        let doubted = self.pulse.is_doubted();
+        let is_good = |heart: &mut Heart| {
+            !(was_read_only || doubted) || heart.opened.elapsed() < REPLACE_INTERVAL
+        };
+        let old = heart.take_if(is_good);
+        let (new, answer) = match old {
             None => self.open().await?,
             Some(old) => {
                 let another = async {
@@ -159,9 +164,6 @@ impl Readiness {
                 tokio::select! {
                     answer = old.ask() => match answer {
                         Ok(answer) => {
-                            if was_read_only && answer.is_ok() {
-                                self.pulse.renew();
-                            }
                             *heart = Some(old);
                             return Ok(answer);
                         }
@@ -176,7 +178,6 @@ impl Readiness {
                 }
             }
         };
-        let answer = new.ask().await?;
         if doubted && answer.is_ok() {
             self.pulse.renew();
         }
@@ -185,7 +186,7 @@ impl Readiness {
     }
 
     /// Opens a connection by the first of several attempts that ends well.
-    async fn open(&self) -> Result<Heart, ConnectError> {
+    async fn open(&self) -> Result<(Heart, Result<()>), ConnectError> {
         let mut attempts = FuturesUnordered::new();
         let mut ticks = interval(ATTEMPT_INTERVAL);
         loop {
@@ -200,11 +201,17 @@ impl Readiness {
         }
     }
 
-    async fn attempt(&self) -> Result<Heart, ConnectError> {
+    /// A connection with its first answer.
+    async fn attempt(&self) -> Result<(Heart, Result<()>), ConnectError> {
         let opened = Instant::now();
         let (client, _) = self.options.connect_fast().await?;
-        let question = client.prepare(QUESTION).await?;
-        Ok(Heart { client, question, opened })
+        let asking = async {
+            let question = client.prepare(QUESTION).await?;
+            let heart = Heart { client, question, opened };
+            let answer = heart.ask().await?;
+            Ok((heart, answer))
+        };
+        timeout(ATTEMPT_TIMEOUT, asking).await.map_err(|_| ConnectError::Silent)?
     }
 }
 
@@ -232,12 +239,10 @@ impl Heart {
 }
 
 /// Whether there is nobody to answer requests: the server is silent, gone, stopping or starting. One
-/// that refuses another connection for a reason of its own may serve those that are open.
+/// that refuses or ends this connection for another reason may serve those that are open.
 fn is_away(error: &ConnectError) -> bool {
     let ConnectError::Refused(error) = error else { return true };
-    let stopping_or_starting =
-        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
-    error.code().is_none_or(|code| stopping_or_starting.contains(code))
+    error.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
 }
 
 fn has_connections(warmth: Warmth) -> Result<()> {

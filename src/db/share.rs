@@ -18,7 +18,7 @@ const TURN_WAIT: Duration = Duration::from_secs(1);
 /// The most requests that wait for permits of a share; more are refused at once.
 const MAX_WAITING: usize = 4096;
 /// The most statements that change the same row at the same time: while it is locked, they wait for
-/// it, each on a connection.
+/// it, each on a connection. It is a quarter of a small share.
 const MAX_PER_ROW: usize = 2;
 
 /// A row of a table, by its id.
@@ -32,8 +32,8 @@ pub struct Claim {
     pub row: Option<RowKey>,
 }
 
-/// A fixed number of permits. One user gets at most half of them, and at least one, and so do the
-/// changes of one row; further requests of that user or row queue separately, so that they do not
+/// A fixed number of permits. One user gets at most half of them, and at least one, and the changes
+/// of one row get a few; further requests of that user or row queue separately, so that they do not
 /// block others. A quarter is kept from changes of rows, which can all be locked.
 pub struct PoolShare {
     permits: Arc<Semaphore>,
@@ -58,7 +58,7 @@ impl PoolShare {
             permits: Arc::new(Semaphore::new(size)),
             changes: Arc::new(Semaphore::new(for_changes)),
             users: Limits::new((size / 2).max(1)),
-            rows: Limits::new(MAX_PER_ROW),
+            rows: Limits::new((size / 4).clamp(1, MAX_PER_ROW)),
             waiting: Semaphore::new(MAX_WAITING),
         })
     }
@@ -182,13 +182,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_a_row_is_told_apart_from_what_waits_for_a_connection() {
-        let share = PoolShare::new(2);
+        let share = PoolShare::new(8);
         let claim = |id| Claim { user: None, row: Some(("patients", id)) };
-        let _held = [acquire_now(&share, None).unwrap(), acquire_now(&share, None).unwrap()];
+        let _held: Vec<_> = (0..8).map(|_| acquire_now(&share, None).unwrap()).collect();
         let (first, second, third, other) = tokio::join!(
             share.acquire(claim(1)),
             share.acquire(claim(1)),
-            share.acquire(claim(1)),
+            // It has less time than those before it, which wait for a connection.
+            deadline::run(Duration::from_millis(1500), share.acquire(claim(1))),
             share.acquire(claim(2))
         );
         for overloaded in [first, second, other] {

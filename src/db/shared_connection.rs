@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 /// How long the statements of an abandoned connection may take to end after the oldest is
 /// cancelled, before the next is cancelled too.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// The most statements that are cancelled on one connection.
 const MAX_CANCELS: usize = 16;
 

@@ -89,7 +89,7 @@ async fn an_instance_is_not_ready_while_its_workers_have_no_connections_with_sta
     let owner = database.connect().await;
     // The database answers, but the statements cannot be prepared.
     let (hide, show) =
-        ("ALTER TABLE doctors RENAME TO hidden", "ALTER TABLE hidden RENAME TO doctors");
+        ("ALTER TABLE doctors RENAME bio TO hidden", "ALTER TABLE doctors RENAME hidden TO bio");
     owner.batch_execute(hide).await.unwrap();
     let server = TestServer::start_on(Arc::clone(&database)).await;
     let anyone = server.anyone();
