@@ -3,6 +3,7 @@
 //! statement.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Object, PoolError};
@@ -28,6 +29,8 @@ pub struct Pool {
     inner: managed::Pool<Manager>,
     share: Arc<PoolShare>,
     claim: Claim,
+    /// Whether a connection is being opened for which no request waits any more.
+    opening: Arc<AtomicBool>,
 }
 
 impl Pool {
@@ -42,7 +45,8 @@ impl Pool {
             .max_size(size)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { inner, share: PoolShare::new(size), claim: Claim::default() })
+        let (share, claim) = (PoolShare::new(size), Claim::default());
+        Ok(Self { inner, share, claim, opening: Arc::default() })
     }
 
     /// A share of `size` connections. Shares that add up to no more than the pool's size cannot
@@ -132,7 +136,7 @@ impl Pool {
         if self.has_open() {
             return Ok(());
         }
-        self.connect(None).await.map(drop)
+        self.inner.get().await.map(drop).map_err(cannot_connect)
     }
 
     /// What opens the pool's connections.
@@ -160,7 +164,22 @@ impl Pool {
         };
         match timeout_at(deadline::within(CONNECTION_WAIT, STATEMENT_RESERVE), connecting).await {
             Ok(connected) => connected,
-            Err(_) => Err(Error::DatabaseUnavailable { cause: "connect: not in time".to_owned() }),
+            Err(_) => {
+                self.open_in_background();
+                Err(Error::DatabaseUnavailable { cause: "connect: not in time".to_owned() })
+            }
+        }
+    }
+
+    /// Opening a connection may take longer than a request waits, as where several hosts are silent
+    /// before one answers. Then it goes on without a request, one at a time.
+    fn open_in_background(&self) {
+        if !self.opening.swap(true, Ordering::Relaxed) {
+            let (inner, opening) = (self.inner.clone(), Arc::clone(&self.opening));
+            tokio::spawn(async move {
+                drop(inner.get().await);
+                opening.store(false, Ordering::Relaxed);
+            });
         }
     }
 }

@@ -165,7 +165,7 @@ async fn a_lock_on_one_table_reaches_no_request_for_another() {
         let holder = server.database().connect().await;
         holder.batch_execute(&format!("BEGIN; LOCK TABLE {table}")).await.unwrap();
         for _ in 0..3 {
-            let (waiting, served) = tokio::join!(
+            let (waiting, others) = tokio::join!(
                 join_all([locked, list, "/api/mappings"].map(|target| ada.get(target))),
                 async {
                     let mut answers: Vec<Answer> = Vec::new();
@@ -182,7 +182,7 @@ async fn a_lock_on_one_table_reaches_no_request_for_another() {
             for answer in waiting {
                 answer.expect_error(503, "database_unavailable");
             }
-            for answer in served {
+            for answer in others {
                 answer.expect(200);
             }
         }
