@@ -25,8 +25,9 @@ use crate::error::{Error, Result};
 /// The timeout for preparing statements on a new connection.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
 /// PostgreSQL's `lock_timeout`, so that a lock on one row blocks a connection only briefly. It is
-/// longer than a migration tries to get its locks.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+/// longer than a migration tries to get its locks, and so short that a request that waits for
+/// another of the kind before it is answered within a second.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a wait for an answer goes on before it is asked whether the database is away, or its
 /// connection was found silent.
 const AWAY_CHECK: Duration = Duration::from_millis(800);

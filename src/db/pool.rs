@@ -162,13 +162,11 @@ impl Pool {
                 drop(Object::take(object));
             }
         };
-        match timeout_at(deadline::within(CONNECTION_WAIT, STATEMENT_RESERVE), connecting).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                self.open_in_background();
-                Err(Error::DatabaseUnavailable { cause: "connect: not in time".to_owned() })
-            }
-        }
+        let end = deadline::within(CONNECTION_WAIT, STATEMENT_RESERVE);
+        timeout_at(end, connecting).await.unwrap_or_else(|_| {
+            self.open_in_background();
+            Err(Error::DatabaseUnavailable { cause: "connect: not in time".to_owned() })
+        })
     }
 
     /// Opening a connection may take longer than a request waits, as where several hosts are silent

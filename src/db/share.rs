@@ -14,7 +14,7 @@ use crate::deadline;
 use crate::error::{Error, Result};
 
 /// How long a request waits for a permit before it is refused.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+pub const TURN_WAIT: Duration = Duration::from_secs(1);
 /// The most requests that wait for permits of a share; more are refused at once.
 const MAX_WAITING: usize = 4096;
 /// The most statements that change the same row at the same time: while it is locked, they wait for

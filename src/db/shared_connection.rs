@@ -1,17 +1,19 @@
 //! A shared connection: all requests of a worker pipeline their short reads over it, so that many
-//! requests cost one write and one read of the socket. Each table has one of its own, so that a lock on one reaches
-//! the requests for no other.
+//! requests cost one write and one read of the socket. Each table has one of its own, so that a lock
+//! on one reaches the requests for no other.
 //!
 //! It runs only single statements outside of transactions, because any session state that one
 //! request left behind would leak into the next. Writes take a connection of the
 //! [`Pool`](super::Pool), because pipelined commits would wait for each other's flush.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::Manager as _;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Row;
 
@@ -20,6 +22,7 @@ use super::connection::{
 };
 use super::pool::{CANCEL_TIMEOUT, only};
 use super::pulse::REPLACE_INTERVAL;
+use super::share::TURN_WAIT;
 use super::{RoundTrip, Sql};
 use crate::deadline;
 use crate::error::{Error, Result};
@@ -30,10 +33,21 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// The most statements that are cancelled on one connection.
 const MAX_CANCELS: usize = 16;
 
+/// The most statements in flight. It is more than pipelining gains from, and few enough to be
+/// answered in time on a slow server; further requests wait for a turn, and are refused without
+/// having cost anything.
+const MAX_IN_FLIGHT: usize = 128;
+/// A connection with an answer since then is busy and not blocked.
+const BUSY: Duration = Duration::from_millis(300);
+
 /// One connection at a time, opened anew when it is lost.
 pub struct SharedConnection {
     manager: Manager,
     state: Arc<Mutex<State>>,
+    turns: Semaphore,
+    /// When a statement was last answered, in milliseconds since `started`.
+    answered: AtomicU64,
+    started: Instant,
     round_trip: Arc<RoundTrip>,
 }
 
@@ -51,11 +65,19 @@ type Opening = Shared<BoxFuture<'static, Result<Arc<Connection>>>>;
 impl SharedConnection {
     /// The [`connection`](Self::connection) is opened when it is first asked for.
     pub fn new(manager: Manager) -> Self {
-        Self { manager, state: Arc::default(), round_trip: Arc::default() }
+        Self {
+            manager,
+            state: Arc::default(),
+            turns: Semaphore::new(MAX_IN_FLIGHT),
+            answered: AtomicU64::new(0),
+            started: Instant::now(),
+            round_trip: Arc::default(),
+        }
     }
 
     /// All rows of a short read. It is tried once more if the connection was lost.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+        let _turn = self.turn().await?;
         let mut again = false;
         loop {
             let connection = self.connection().await?;
@@ -64,6 +86,15 @@ impl SharedConnection {
                 outcome => return outcome.into_result(),
             }
         }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(turn);
+        }
+        let end = deadline::within(TURN_WAIT, STATEMENT_RESERVE);
+        let turn = timeout_at(end, self.turns.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(Error::Overloaded { retry_after: 1 })
     }
 
     /// All rows of a short statement, on a [`connection`](Self::connection) that the caller has
@@ -153,8 +184,19 @@ impl SharedConnection {
         let sent = Instant::now();
         let outcome = self.manager.query(connection, sql, parameters).await;
         match &outcome {
-            StatementOutcome::Answered(_) => self.round_trip.record(sent.elapsed()),
-            StatementOutcome::TimedOut(_) => self.abandon(connection),
+            StatementOutcome::Answered(result) => {
+                let now = Instant::now();
+                self.round_trip.record(now - sent);
+                if result.is_ok() {
+                    self.answered.store(self.milliseconds(now), Ordering::Relaxed);
+                }
+            }
+            StatementOutcome::TimedOut(_) => {
+                let since = self.answered.load(Ordering::Relaxed);
+                if self.milliseconds(Instant::now() - BUSY) >= since {
+                    self.abandon(connection);
+                }
+            }
             StatementOutcome::Lost(_) => {}
         }
         outcome
@@ -167,6 +209,11 @@ impl SharedConnection {
         if connection.retire() {
             tokio::spawn(cancel_statements(self.manager.clone(), Arc::clone(connection)));
         }
+    }
+
+    fn milliseconds(&self, at: Instant) -> u64 {
+        let elapsed = at.saturating_duration_since(self.started);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
