@@ -132,7 +132,7 @@ struct Database<'s> {
 impl<'s> Database<'s> {
     async fn connect(fixture: &'s Fixture) -> Self {
         let pool = Pool::new(fixture.connect_options(), POOL_SIZE).unwrap();
-        let shared = SharedConnection::new(pool.clone());
+        let shared = SharedConnection::new(pool.manager().clone());
         let bare = fixture.connect_options().connect().await.unwrap();
         Self { fixture, pool, shared, bare, count: Cell::default(), written: Cell::default() }
     }

@@ -12,7 +12,8 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{ConnectOptions, Imports, Pool, Readiness};
+use crate::db::connection::{Manager, Purpose};
+use crate::db::{ConnectOptions, Imports, Pool, Pulse, Readiness, SharedConnection};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ pub struct App {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub imports: Imports,
+    pub pulse: Arc<Pulse>,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
     /// The budget of heads that exceed hyper's initial buffer. It is not that of bodies, because
@@ -54,6 +56,7 @@ impl App {
     /// the connect options are the database's and not those of the settings.
     pub fn new(config: Config, database: ConnectOptions, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
+        let pulse = Arc::<Pulse>::default();
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),
@@ -61,7 +64,8 @@ impl App {
             passwords: Passwords::start(config.bcrypt_cost)?,
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
-            readiness: Readiness::new(&database),
+            readiness: Readiness::new(&database, Arc::clone(&pulse)),
+            pulse,
             metrics: Metrics::default(),
             imports: Imports::start(database.clone(), IMPORTS)?,
             budget: Arc::default(),
@@ -90,8 +94,17 @@ impl App {
     }
 
     /// A pool for a worker, or for the background tasks.
-    pub fn pool(&self, size: usize) -> Result<Pool> {
-        Pool::new(&self.database, size)
+    pub fn pool(&self, purpose: Purpose, size: usize) -> Result<Pool> {
+        Pool::with(self.manager(purpose), size)
+    }
+
+    /// A connection for a worker's short reads, or for a background task.
+    pub fn shared_connection(&self, purpose: Purpose) -> SharedConnection {
+        SharedConnection::new(self.manager(purpose))
+    }
+
+    fn manager(&self, purpose: Purpose) -> Manager {
+        Manager::new(&self.database, purpose, Arc::clone(&self.pulse))
     }
 }
 

@@ -27,8 +27,8 @@
 //!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`metrics`] (what is counted), [`id`] and [`secret`]. `src/main.rs`,
-//! with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
+//! [`json`] (serialization), [`metrics`] (what is counted), [`deadline`] (of a request,
+//! handed down), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
 //! rest as a library.
 //!
 //! # The layers
@@ -44,7 +44,7 @@
 //! 7. [`auth`], [`bulk`]
 //! 8. [`routes`], [`http`], [`models`]
 //! 9. [`db`]
-//! 10. [`error`], [`json`], [`id`], [`metrics`], [`secret`]
+//! 10. [`error`], [`json`], [`id`], [`metrics`], [`secret`], [`deadline`]
 //!
 //! # What always holds
 //!
@@ -56,7 +56,7 @@
 //!   may be batched in one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
 //! - The answer to a request with an `Idempotency-Key` is kept by the statement that has its effect.
-//! - Every wait has a timeout, and every input a bound.
+//! - A request has one deadline, and each wait inside it takes what is left. Every input has a bound.
 //! - What all users share is used for short work only. Of everything else, each user has a limited
 //!   share.
 //! - Memory held for clients is bounded in bytes, for each user and in total.
@@ -67,6 +67,7 @@ pub mod auth;
 pub mod bulk;
 pub mod config;
 pub mod db;
+pub mod deadline;
 pub mod error;
 pub mod handlers;
 pub mod http;

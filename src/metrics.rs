@@ -51,8 +51,7 @@ pub struct WorkerMetrics {
     pub connections: ConnectionMetrics,
     /// Each share of the pool by its name.
     pub shares: Vec<(&'static str, Arc<ShareMetrics>)>,
-    pub database_connections: Arc<DatabaseConnectionMetrics>,
-    pub shared_connection: Arc<SharedConnectionMetrics>,
+    pub shared_connections: Vec<Arc<SharedConnectionMetrics>>,
     /// Each kind of batch by its name.
     pub batches: Vec<(&'static str, Arc<BatchMetrics>)>,
 }

@@ -1,5 +1,7 @@
 //! The URL space: which paths exist, which methods each allows, and who has access.
 
+use std::time::Duration;
+
 use hyper::Method;
 
 use crate::id::parse_id;
@@ -156,6 +158,20 @@ impl Route {
             | Self::Patient(_)
             | Self::Doctor(_) => false,
         }
+    }
+
+    /// How long an answer may take, from the head of the request or the end of its body.
+    pub fn time_limit(self, method: &Method) -> Duration {
+        Duration::from_secs(match self {
+            // They queue for a thread, for 10 s.
+            Self::Register | Self::Login | Self::Password => 15,
+            // Its own wait at the start is shorter.
+            Self::Ready => 5,
+            // It may be a search, which reads all rows.
+            Self::PatientsExport => 8,
+            _ if self.takes_query(method) => 8,
+            _ => 2,
+        })
     }
 
     /// Whether the route is unavailable before the database is.

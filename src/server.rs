@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::auth::session;
 use crate::config::Config;
-use crate::db::{SharedConnection, Warmth, keep_warm};
+use crate::db::connection::Purpose;
+use crate::db::{Warmth, keep_warm};
 use crate::error::{Error, Result};
 use crate::http::problem;
 use crate::metrics::{Counted, WorkerMetrics};
@@ -74,9 +75,9 @@ pub async fn serve(
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
         .collect::<Result<Vec<_>>>()?;
-    let pool = app.pool(1)?;
+    let pool = app.pool(Purpose::Long, 1)?;
     // Not shared with requests, so that the watch notices a new connection.
-    let shared = SharedConnection::new(pool.clone());
+    let shared = app.shared_connection(Purpose::Usual);
     let background = async {
         app.schema_is_ready.wait().await;
         let watching = session::watch(&app.ended_sessions, &shared);
@@ -293,7 +294,8 @@ async fn work(
 /// until the worker stops.
 async fn keep_database_connections(worker: Arc<Worker>, warmth: watch::Sender<Warmth>) {
     worker.app.schema_is_ready.wait().await;
-    keep_warm(&worker.shared, &worker.writes, &warmth).await;
+    let pools = [&worker.writes, &worker.lists];
+    keep_warm(&worker.shared.all(), &pools, &worker.app.pulse, &warmth).await;
 }
 
 #[cfg(test)]

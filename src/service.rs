@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::auth::AuthUser;
 use crate::config::LogFormat;
 use crate::db::staging::BULK_TIMEOUT;
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
@@ -32,8 +33,9 @@ use crate::worker::Worker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
-/// From the head of a request to the head of its response.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the head of a request that may write, whose body may take 10 s, to the head of its response.
+/// A handler ends before, at the deadline of its route.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The cause of its error.
 const TOO_SLOW: &str = "no answer in time";
 /// Logged in place of a status if there was no response: the connection broke, or the service had
@@ -120,13 +122,16 @@ async fn run_and_log(
     request: Request,
 ) -> Response {
     let safe = request.method().is_safe();
-    let deadline = entry.started + ANSWER_TIMEOUT;
+    let route = Route::parse(request.uri().path());
+    let route = route.filter(|route| peer.listener.serves(*route, worker));
+    let limit = route.map_or(ANSWER_TIMEOUT, |route| route.time_limit(request.method()));
+    let end = entry.started + limit;
     // Boxed, because hyper moves the whole future, and reserves space for it as long as the
     // connection.
-    let answer = Box::pin(dispatch(worker, peer, &mut entry, request));
+    let answer = Box::pin(deadline::run(limit, dispatch(worker, peer, &mut entry, route, request)));
     let answer = AssertUnwindSafe(answer).catch_unwind();
-    // A write is not cancelled; its caller stops waiting.
-    let answered = if safe { timeout_at(deadline, answer).await } else { Ok(answer.await) };
+    // A write is not cancelled; its waits end with its deadline.
+    let answered = if safe { timeout_at(end, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
@@ -151,11 +156,10 @@ async fn dispatch(
     worker: &Worker,
     peer: Peer,
     entry: &mut AccessLogEntry,
+    route: Option<Route>,
     request: Request,
 ) -> Result<Response> {
     head::check(&request)?;
-    let route = Route::parse(request.uri().path());
-    let route = route.filter(|route| peer.listener.serves(*route, worker));
     let route = route.ok_or(Error::NotFound)?;
     entry.route = route.label();
     if !route.allows(request.method()) {
@@ -181,7 +185,7 @@ async fn dispatch(
                 keys,
                 &worker.tokens,
                 ended_sessions,
-                &worker.shared,
+                &worker.shared.accounts,
                 headers,
             )
             .await?;

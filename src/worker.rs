@@ -9,6 +9,7 @@ use crate::app::{App, IMPORTS};
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
+use crate::db::connection::Purpose;
 use crate::db::insert::InsertStatements;
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
@@ -23,19 +24,59 @@ const READINESS_CONNECTIONS: usize = 1;
 /// Spare database connections: one for migrations at start, one for the command line.
 const SPARE_CONNECTIONS: usize = 2;
 
+/// The connections for short reads of a worker, one for each table: what is pipelined behind a
+/// statement that waits for a lock on its table waits too.
+pub struct SharedConnections {
+    /// Of users and sessions.
+    pub accounts: SharedConnection,
+    pub patients: Arc<SharedConnection>,
+    pub doctors: SharedConnection,
+    /// Of mappings, with their patients and doctors.
+    pub mappings: SharedConnection,
+}
+
+impl SharedConnections {
+    const COUNT: usize = 4;
+
+    fn new(app: &App) -> Self {
+        let of = |statements| app.shared_connection(Purpose::Short(statements));
+        Self {
+            accounts: of(&[Sql::SessionsIsLive, Sql::UsersGet]),
+            patients: Arc::new(of(&[Sql::PatientsGet, Sql::PatientsGetMany, Sql::PatientsFirst])),
+            doctors: of(&[Sql::DoctorsGet, Sql::DoctorsFirst]),
+            mappings: of(&[Sql::MappingsFirst, Sql::MappingsFirstDoctors]),
+        }
+    }
+
+    /// The one for a statement, by the table that it is about.
+    pub fn of(&self, sql: Sql) -> &SharedConnection {
+        match sql.noun() {
+            "patients" => &self.patients,
+            "doctors" => &self.doctors,
+            "mappings" => &self.mappings,
+            _ => &self.accounts,
+        }
+    }
+
+    pub fn all(&self) -> [&SharedConnection; Self::COUNT] {
+        [&self.accounts, &self.patients, &self.doctors, &self.mappings]
+    }
+}
+
 /// Created once for each thread that serves requests.
 pub struct Worker {
     pub app: Arc<App>,
-    /// For accounts and their sessions. The next three are other shares of the same pool.
+    /// For accounts and their sessions: a share of the same pool as the next.
     pub accounts: Pool,
     /// For changes of patients, doctors and mappings.
     pub writes: Pool,
-    /// For queries that may scan many rows to find a few.
+    /// For queries that may scan many rows to find a few: a share of the same pool as the next,
+    /// whose statements may take longer.
     pub searches: Pool,
-    /// For results that are too large for the shared connection.
+    /// For results that are too large for a shared connection.
     pub lists: Pool,
     /// For short reads.
-    pub shared: Arc<SharedConnection>,
+    pub shared: SharedConnections,
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
@@ -48,13 +89,12 @@ impl Worker {
     pub fn new(app: Arc<App>) -> Result<Self> {
         let Config { workers, pool_size, .. } = app.config;
         let sizes = Shares::of(workers, pool_size);
-        let pool = app.pool(sizes.sum())?;
-        let shared = Arc::new(SharedConnection::new(pool.clone()));
-        let writes = pool.share(sizes.writes);
-        let searches = pool.share(sizes.searches);
-        let lists = pool.share(sizes.lists);
-        let accounts = pool.share(sizes.accounts);
-        let patient_lookups = PatientLookups::new(Arc::clone(&shared));
+        let usual = app.pool(Purpose::Usual, sizes.writes + sizes.accounts)?;
+        let long = app.pool(Purpose::Long, sizes.lists + sizes.searches)?;
+        let shared = SharedConnections::new(&app);
+        let (writes, accounts) = (usual.share(sizes.writes), usual.share(sizes.accounts));
+        let (searches, lists) = (long.share(sizes.searches), long.share(sizes.lists));
+        let patient_lookups = PatientLookups::new(Arc::clone(&shared.patients));
         let patient_inserts = Inserts::new(
             writes.clone(),
             InsertStatements {
@@ -62,7 +102,7 @@ impl Worker {
                 many: Sql::PatientsCreateMany,
                 once: Sql::PatientsCreateOnce,
             },
-            shared.round_trip(),
+            shared.patients.round_trip(),
         );
         let metrics = Arc::new(WorkerMetrics {
             requests: RequestMetrics::default(),
@@ -73,8 +113,7 @@ impl Worker {
                 ("searches", Arc::clone(searches.metrics())),
                 ("accounts", Arc::clone(accounts.metrics())),
             ],
-            database_connections: Arc::clone(pool.manager().metrics()),
-            shared_connection: Arc::clone(shared.metrics()),
+            shared_connections: shared.all().map(|shared| Arc::clone(shared.metrics())).into(),
             batches: vec![
                 ("patients/get", Arc::clone(patient_lookups.metrics())),
                 ("patients/create", Arc::clone(patient_inserts.metrics())),
@@ -109,7 +148,7 @@ impl Worker {
 
 /// The most database connections of a process with these settings.
 pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
-    workers * (Shares::of(workers, pool_size).sum() + 1)
+    workers * (Shares::of(workers, pool_size).sum() + SharedConnections::COUNT)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
         + IMPORTS
@@ -150,8 +189,8 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled and one shared connection each, the background tasks, and the
+        // Two workers with 16 pooled and four shared connections each, the background tasks, and the
         // imports.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 4 + 2);
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 4) + 2 + 1 + 4 + 2);
     }
 }

@@ -6,6 +6,9 @@
 //! completes, the first in the queue leads the next batch, made of everything queued. With two
 //! workers and a database nearby, getting a patient went from 22,000 to 66,000 requests/s at 64
 //! connections, and did not change at 1 and 8.
+//!
+//! The queue is bounded by time: what would not be served within its deadline, at the pace of the
+//! latest statement, is refused at once.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,18 +16,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
 use super::RoundTrip;
+use super::connection::STATEMENT_RESERVE;
 use super::row::column;
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::metrics::BatchMetrics;
+
+/// How long a request is queued at most. It is ample: a request whose deadline leaves less time has
+/// less.
+const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The outcome of [`Batcher::ask`].
 pub enum BatchOutcome<I, O> {
     Answered(Result<O>),
-    /// It was still queued after the wait timeout, and is handed back to the caller.
+    /// No statement was answered for the time of [`Batcher::new`], so the input is handed back.
     TimedOut(I),
     /// The leader of its batch was cancelled before there was an answer.
     Lost,
@@ -33,8 +42,9 @@ pub enum BatchOutcome<I, O> {
 /// Batches inputs `I` that are each answered with an `O`.
 pub struct Batcher<I, O> {
     shared: Arc<Shared<I, O>>,
-    /// How long a request may be queued; None for no limit.
-    wait_timeout: Option<Duration>,
+    /// How long the statement under way may take before what is queued behind it leaves; None for no
+    /// limit.
+    slow_after: Option<Duration>,
 }
 
 struct Shared<I, O> {
@@ -52,6 +62,10 @@ struct State<I, O> {
     pending: VecDeque<Pending<I, O>>,
     /// The last ticket given to a queued request.
     tickets: u64,
+    /// When a statement was last begun or answered.
+    progress: Instant,
+    /// How long the last one took.
+    last_took: Duration,
 }
 
 /// A queued request, which is told its answer or that it leads the next batch.
@@ -76,15 +90,17 @@ struct Batch<I, O> {
 }
 
 impl<I, O> Batcher<I, O> {
-    pub fn new(
-        max_batch: usize,
-        wait_timeout: Option<Duration>,
-        round_trip: Arc<RoundTrip>,
-    ) -> Self {
-        let state = State { in_flight: 0, pending: VecDeque::new(), tickets: 0 };
+    pub fn new(max_batch: usize, slow_after: Option<Duration>, round_trip: Arc<RoundTrip>) -> Self {
+        let state = State {
+            in_flight: 0,
+            pending: VecDeque::new(),
+            tickets: 0,
+            progress: Instant::now(),
+            last_took: Duration::ZERO,
+        };
         let shared =
             Shared { state: Mutex::new(state), max_batch, round_trip, metrics: Arc::default() };
-        Self { shared: Arc::new(shared), wait_timeout }
+        Self { shared: Arc::new(shared), slow_after }
     }
 
     pub fn metrics(&self) -> &Arc<BatchMetrics> {
@@ -97,9 +113,11 @@ impl<I, O> Batcher<I, O> {
     where
         F: Future<Output = Vec<Result<O>>>,
     {
-        let batch = match self.enter(input) {
+        let end = deadline::within(QUEUE_WAIT, STATEMENT_RESERVE);
+        let batch = match self.enter(input, end) {
             Role::Leader(batch) => batch,
-            Role::Follower(ticket, notice) => match self.wait(ticket, notice).await {
+            Role::Refused => return BatchOutcome::Answered(Err(overloaded())),
+            Role::Follower(ticket, notice) => match self.wait(ticket, notice, end).await {
                 Ok(Notice::Lead(batch)) => batch,
                 Ok(Notice::Answer(answer)) => return BatchOutcome::Answered(answer),
                 Err(outcome) => return outcome,
@@ -114,16 +132,24 @@ impl<I, O> Batcher<I, O> {
         own.map_or(BatchOutcome::Lost, BatchOutcome::Answered)
     }
 
-    fn enter(&self, input: I) -> Role<I, O> {
+    fn enter(&self, input: I, end: Instant) -> Role<I, O> {
+        let now = Instant::now();
         let mut state = self.shared.lock();
         if state.in_flight < self.shared.round_trip.concurrency() {
             state.in_flight += 1;
             self.shared.metrics.in_flight.set(state.in_flight);
+            if state.in_flight == 1 {
+                state.progress = now;
+            }
             return Role::Leader(Batch {
                 inputs: vec![input],
                 followers: Vec::new(),
-                _slot: Slot(Arc::clone(&self.shared)),
+                _slot: Slot { shared: Arc::clone(&self.shared), begun: now },
             });
+        }
+        let before = state.pending.len() / self.shared.max_batch / state.in_flight;
+        if state.last_took * u32::try_from(before).unwrap_or(u32::MAX) > end - now {
+            return Role::Refused;
         }
         let (notify, notice) = oneshot::channel();
         state.tickets += 1;
@@ -134,28 +160,49 @@ impl<I, O> Batcher<I, O> {
         Role::Follower(ticket, notice)
     }
 
-    /// Waits to be told, up to the timeout.
+    /// Waits to be told, until the end or until the statement under way is slow.
     async fn wait(
         &self,
         ticket: u64,
         mut notice: oneshot::Receiver<Notice<I, O>>,
+        end: Instant,
     ) -> Result<Notice<I, O>, BatchOutcome<I, O>> {
-        if let Some(wait_timeout) = self.wait_timeout {
-            if let Ok(notice) = timeout(wait_timeout, &mut notice).await {
+        let Some(slow_after) = self.slow_after else {
+            // Those who lead have a limit of their own.
+            return notice.await.map_err(|_| BatchOutcome::Lost);
+        };
+        loop {
+            let slow_at = self.shared.lock().progress + slow_after;
+            if let Ok(notice) = timeout_at(slow_at.min(end), &mut notice).await {
                 return notice.map_err(|_| BatchOutcome::Lost);
             }
-            // It may have become part of a batch at the last moment.
-            if let Some(input) = self.shared.leave(ticket) {
-                return Err(BatchOutcome::TimedOut(input));
+            let now = Instant::now();
+            let is_slow = now >= self.shared.lock().progress + slow_after;
+            if !is_slow && now < end {
+                continue;
             }
+            // It may have become part of a batch at the last moment.
+            let Some(input) = self.shared.leave(ticket) else {
+                return notice.await.map_err(|_| BatchOutcome::Lost);
+            };
+            return Err(if now < end {
+                BatchOutcome::TimedOut(input)
+            } else {
+                BatchOutcome::Answered(Err(overloaded()))
+            });
         }
-        notice.await.map_err(|_| BatchOutcome::Lost)
     }
+}
+
+fn overloaded() -> Error {
+    Error::Overloaded { retry_after: 1 }
 }
 
 enum Role<I, O> {
     Leader(Batch<I, O>),
     Follower(u64, oneshot::Receiver<Notice<I, O>>),
+    /// There is no time to serve it.
+    Refused,
 }
 
 impl<I, O> Shared<I, O> {
@@ -175,18 +222,24 @@ impl<I, O> Shared<I, O> {
 
 /// The right to have one statement in flight. On drop, also when its leader is cancelled, it passes
 /// to the head of the queue.
-struct Slot<I, O>(Arc<Shared<I, O>>);
+struct Slot<I, O> {
+    shared: Arc<Shared<I, O>>,
+    begun: Instant,
+}
 
 impl<I, O> Drop for Slot<I, O> {
     fn drop(&mut self) {
-        Self::hand_over(&self.0);
+        Self::hand_over(&self.shared, self.begun);
     }
 }
 
 impl<I, O> Slot<I, O> {
     /// Makes the head of the queue the leader of a batch of all that is queued.
-    fn hand_over(shared: &Arc<Shared<I, O>>) {
+    fn hand_over(shared: &Arc<Shared<I, O>>, begun: Instant) {
+        let now = Instant::now();
         let mut state = shared.lock();
+        state.progress = now;
+        state.last_took = now - begun;
         // Cancelled requests leave the queue here.
         state.pending.retain(|pending| !pending.notify.is_closed());
         let too_many = state.in_flight > shared.round_trip.concurrency();
@@ -206,7 +259,7 @@ impl<I, O> Slot<I, O> {
         }
         shared.metrics.waiting.set(state.pending.len());
         drop(state);
-        let slot = Self(Arc::clone(shared));
+        let slot = Self { shared: Arc::clone(shared), begun: now };
         // If the new leader was cancelled just now, the batch is dropped here and the slot passes
         // on.
         let _ =
@@ -232,7 +285,7 @@ mod tests {
     use std::cell::RefCell;
 
     use futures_util::future::join_all;
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -287,6 +340,44 @@ mod tests {
         assert!(timeout(Duration::from_millis(1), &mut second).await.is_err());
         drop(first);
         assert_eq!(answered(second.await), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_queue_leaves_no_batch_while_statements_are_answered() {
+        let slow_after = Duration::from_millis(100);
+        let batcher = Batcher::new(4, Some(slow_after), Arc::default());
+        let sent = RefCell::new(Vec::new());
+        let run = async |numbers: Vec<u64>| {
+            sent.borrow_mut().push(numbers.len());
+            sleep(Duration::from_millis(90)).await;
+            numbers.into_iter().map(Ok).collect::<Vec<_>>()
+        };
+        let answers = join_all((0..33).map(|number| batcher.ask(number, run))).await;
+        for (number, answer) in (0..).zip(answers) {
+            assert_eq!(answered(answer), number);
+        }
+        assert_eq!(sent.into_inner(), [1, 4, 4, 4, 4, 4, 4, 4, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_be_served_too_late_is_refused_at_once() {
+        let batcher = Batcher::new(1, Some(Duration::from_secs(9)), Arc::default());
+        let run = async |numbers: Vec<u64>| {
+            sleep(Duration::from_millis(300)).await;
+            numbers.into_iter().map(Ok).collect::<Vec<_>>()
+        };
+        // The pace is known from here on.
+        answered(batcher.ask(0, run).await);
+        let started = Instant::now();
+        let asking = (0..7).map(async |number| (batcher.ask(number, run).await, started.elapsed()));
+        let mut refused = Vec::new();
+        for (answer, after) in join_all(asking).await {
+            if matches!(answer, BatchOutcome::Answered(Err(Error::Overloaded { .. }))) {
+                refused.push(after);
+            }
+        }
+        // Those before them are taken after 0.3, 0.6 and 0.9 s.
+        assert_eq!(refused, [QUEUE_WAIT, Duration::ZERO, Duration::ZERO]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,65 +1,116 @@
-//! Connections with their prepared statements, and the manager that opens them and knows which are
-//! still good, for the pool and the shared connections alike.
+//! Connections with their prepared statements, and the manager that opens them, asks on them and
+//! knows which are still good, for the pool and the shared connections alike.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, Config, Statement};
+use tokio_postgres::{CancelToken, Config, Row, Statement};
 
 use super::connect::ConnectError;
 use super::errors::{self, Aftermath};
+use super::pulse::Pulse;
 use super::{ConnectOptions, Sql};
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::metrics::DatabaseConnectionMetrics;
 
-/// The timeout for preparing all statements on a new connection.
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
-/// PostgreSQL's `lock_timeout`, so that a lock on one row blocks a connection only briefly.
-/// `options` in the connection string may set another.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// PostgreSQL's `statement_timeout`.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The shortest time between two replacements of all connections, whatever errors they report: new
-/// ones may lead to the same server again, and each costs it preparing every statement.
-pub const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long to wait for an answer; longer than `STATEMENT_TIMEOUT`, so that only a silent server
-/// exceeds it.
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
+/// The timeout for preparing statements on a new connection.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
+/// PostgreSQL's `lock_timeout`, so that a lock on one row blocks a connection only briefly. It is
+/// longer than a migration tries to get its locks, and so short that a request that waits for
+/// another of the kind before it is answered within a second.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a wait for an answer goes on before it is asked whether the database is away, or its
+/// connection was found silent.
+const AWAY_CHECK: Duration = Duration::from_millis(800);
+/// What a request keeps of its time while it waits for a turn or a connection: enough for a
+/// statement that then waits for a lock in vain, so that it still learns that nothing was changed.
+pub const STATEMENT_RESERVE: Duration = Duration::from_millis(600);
+/// How long a request waits for a connection that is being opened.
+pub const CONNECTION_WAIT: Duration = Duration::from_millis(1200);
 
 /// A value for a statement's `$1`, `$2`, ...
 pub type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// Opens connections and knows which are still good.
+/// What connections are for, and so how long a statement on them may take.
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose {
+    /// Reads of a page at most, pipelined, so that what waits behind them waits too. These statements
+    /// are prepared when the connection is opened, all others at their first use.
+    Short(&'static [Sql]),
+    /// Whatever one request needs of one row.
+    Usual,
+    /// Searches and long lists.
+    Long,
+    /// Imports.
+    Bulk,
+}
+
+impl Purpose {
+    /// PostgreSQL's `statement_timeout`.
+    fn statement_timeout(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Short(_) => 800,
+            Self::Usual => 1500,
+            Self::Long => 5000,
+            Self::Bulk => 300_000,
+        })
+    }
+
+    /// How long to wait for an answer. Unless there are many before it, only a silent server exceeds
+    /// it.
+    pub const fn response_timeout(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Short(_) => 900,
+            Self::Usual => 2000,
+            Self::Long => 5500,
+            Self::Bulk => 302_000,
+        })
+    }
+}
+
+/// Opens connections for one purpose and knows which are still good.
+#[derive(Clone)]
 pub struct Manager {
     options: ConnectOptions,
-    /// Incremented when all connections opened so far must be replaced.
-    generation: AtomicU64,
-    last_replaced: Mutex<Option<Instant>>,
-    metrics: Arc<DatabaseConnectionMetrics>,
+    purpose: Purpose,
+    pulse: Arc<Pulse>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
 pub struct Connection {
     client: ClientWrapper,
-    statements: Vec<Statement>,
+    statements: Vec<OnceCell<Statement>>,
     generation: u64,
-    abandoned: AtomicBool,
+    retired: AtomicBool,
 }
 
 /// The outcome of a statement that was sent.
 pub enum StatementOutcome<T> {
     Answered(Result<T>),
-    /// The server did not answer in time. The statement may still run, so the connection must not
-    /// be reused.
+    /// The connection was closed or is outdated. A read can be repeated on a new one.
+    Lost(Error),
+    /// There was no answer in time. The statement may still run, so the connection must not be
+    /// reused.
     TimedOut(Error),
+}
+
+impl<T> StatementOutcome<T> {
+    pub fn into_result(self) -> Result<T> {
+        match self {
+            Self::Answered(result) => result,
+            Self::Lost(error) | Self::TimedOut(error) => Err(error),
+        }
+    }
 }
 
 impl managed::Manager for Manager {
@@ -68,7 +119,7 @@ impl managed::Manager for Manager {
 
     async fn create(&self) -> Result<Connection, Self::Error> {
         let connection = self.open().await;
-        let DatabaseConnectionMetrics { opened, failed, .. } = &*self.metrics;
+        let DatabaseConnectionMetrics { opened, failed, .. } = &self.pulse.connections;
         let outcome = if connection.is_ok() { opened } else { failed };
         outcome.increment();
         connection
@@ -79,7 +130,7 @@ impl managed::Manager for Manager {
         connection: &mut Connection,
         _: &Metrics,
     ) -> managed::RecycleResult<Self::Error> {
-        if self.is_good(connection) {
+        if self.is_good(connection) && self.is_latest(connection) {
             return Ok(());
         }
         Err(RecycleError::message("closed or out of date"))
@@ -87,88 +138,119 @@ impl managed::Manager for Manager {
 }
 
 impl Manager {
-    pub fn new(options: &ConnectOptions) -> Self {
-        Self {
-            options: with_limits(options),
-            generation: AtomicU64::new(0),
-            last_replaced: Mutex::default(),
-            metrics: Arc::default(),
-        }
-    }
-
-    pub fn metrics(&self) -> &Arc<DatabaseConnectionMetrics> {
-        &self.metrics
+    pub fn new(options: &ConnectOptions, purpose: Purpose, pulse: Arc<Pulse>) -> Self {
+        Self { options: with_limits(options, purpose), purpose, pulse }
     }
 
     async fn open(&self) -> Result<Connection, ConnectError> {
-        let generation = self.generation.load(Ordering::Relaxed);
+        let generation = self.pulse.generation();
         let (client, task) = self.options.connect_fast().await?;
-        let client = ClientWrapper::new(client, task);
-        let prepare = async |sql: &Sql| {
-            client.prepare(sql.text()).await.inspect_err(|error| {
-                let code = error.code().map(SqlState::code).unwrap_or_default();
-                tracing::error!(statement = sql.file(), code, "cannot be prepared");
-            })
+        let connection = Connection {
+            client: ClientWrapper::new(client, task),
+            statements: Sql::ALL.iter().map(|_| OnceCell::new()).collect(),
+            generation,
+            retired: AtomicBool::new(false),
         };
-        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
-        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
-        let statements = statements.map_err(|_| ConnectError::Silent)??;
-        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
+        if let Purpose::Short(statements) = self.purpose {
+            let preparing = try_join_all(statements.iter().map(|sql| connection.statement(*sql)));
+            timeout(PREPARE_TIMEOUT, preparing).await.map_err(|_| ConnectError::Silent)??;
+        }
+        Ok(connection)
     }
 
-    /// Whether a connection is open, in use and of the current generation.
+    /// Whether a connection may be used.
     pub fn is_good(&self, connection: &Connection) -> bool {
-        let abandoned = connection.abandoned.load(Ordering::Relaxed);
-        !abandoned && !connection.client.is_closed() && self.is_current(connection)
+        !connection.retired.load(Ordering::Relaxed)
+            && !connection.client.is_closed()
+            && self.pulse.is_usable(connection.generation)
     }
 
-    fn is_current(&self, connection: &Connection) -> bool {
-        connection.generation == self.generation.load(Ordering::Relaxed)
+    /// Whether a connection need not be opened anew.
+    pub fn is_latest(&self, connection: &Connection) -> bool {
+        self.pulse.is_latest(connection.generation)
     }
 
-    /// Replaces all connections, if an error on this one says that they are outdated. An error on a
-    /// connection of an earlier generation says nothing about its successors.
-    fn replace_if_outdated(&self, aftermath: Aftermath, connection: &Connection) {
-        if aftermath == Aftermath::Keep {
-            return;
+    /// [`Error::DatabaseUnavailable`] while the database is known to be away.
+    pub fn check_present(&self) -> Result<()> {
+        if self.pulse.is_away() {
+            let cause = "it does not answer the heartbeat".to_owned();
+            return Err(Error::DatabaseUnavailable { cause });
         }
-        let mut last_replaced = self.last_replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        let recently = last_replaced.is_some_and(|at| at.elapsed() < REPLACE_INTERVAL);
-        if !recently && self.is_current(connection) {
-            *last_replaced = Some(Instant::now());
-            self.generation.fetch_add(1, Ordering::Relaxed);
-            self.metrics.replaced.increment();
-            tracing::warn!("the connections to the database are replaced");
-        }
+        Ok(())
     }
 
-    /// Maps a result, awaited for [`RESPONSE_TIMEOUT`], and replaces all connections if it says
-    /// that they are outdated.
-    pub fn outcome<T>(
+    /// All rows of a statement.
+    pub async fn query(
         &self,
-        sql: Sql,
         connection: &Connection,
-        result: Result<Result<T, tokio_postgres::Error>, Elapsed>,
-    ) -> StatementOutcome<T> {
-        let Ok(result) = result else {
-            self.replace_if_outdated(Aftermath::ReplaceAll, connection);
-            let cause = format!("{}: no answer", sql.file());
-            return StatementOutcome::TimedOut(errors::unanswered(sql, cause));
-        };
-        StatementOutcome::Answered(result.map_err(|error| {
-            if errors::ends_connection(&error) {
-                // It is not closed yet, but of what is sent now there will be no answer.
-                connection.abandon();
+        sql: Sql,
+        parameters: &[Parameter<'_>],
+    ) -> StatementOutcome<Vec<Row>> {
+        let rows = async {
+            let statement = connection.statement(sql).await?;
+            let rows = connection.client.query(statement, parameters).await;
+            if sql.is_change() && rows.as_ref().is_err_and(|error| error.as_db_error().is_some()) {
+                // PostgreSQL reports an error before it rolls back, and only then frees the locks,
+                // which the next attempt may need: this one is answered after that.
+                let _ = connection.client.simple_query("").await;
             }
-            let (error, aftermath) = errors::map(sql, &error);
-            self.replace_if_outdated(aftermath, connection);
-            error
-        }))
+            rows
+        };
+        self.answer(connection, sql, rows).await
+    }
+
+    /// Waits for an answer on a connection, until the deadline of the request and no longer than the
+    /// purpose allows or the database is there. The connection is retired if it cannot be used any
+    /// more.
+    pub async fn answer<T>(
+        &self,
+        connection: &Connection,
+        sql: Sql,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> StatementOutcome<T> {
+        let end = deadline::within(self.purpose.response_timeout(), Duration::ZERO);
+        let mut answer = pin!(answer);
+        loop {
+            let pause = end.min(Instant::now() + AWAY_CHECK);
+            match timeout_at(pause, &mut answer).await {
+                Ok(Ok(answer)) => return StatementOutcome::Answered(Ok(answer)),
+                Ok(Err(error)) => return self.failed(connection, sql, &error),
+                Err(_) if pause < end && !self.pulse.is_away() && self.is_good(connection) => {}
+                Err(_) => {
+                    let cause = format!("{}: no answer", sql.file());
+                    return StatementOutcome::TimedOut(errors::unanswered(sql, cause));
+                }
+            }
+        }
+    }
+
+    fn failed<T>(
+        &self,
+        connection: &Connection,
+        sql: Sql,
+        error: &tokio_postgres::Error,
+    ) -> StatementOutcome<T> {
+        let (error, aftermath) = errors::map(sql, error);
+        match aftermath {
+            Aftermath::Keep => return StatementOutcome::Answered(Err(error)),
+            Aftermath::Doubted => {
+                self.pulse.doubt(connection.generation);
+                return StatementOutcome::Answered(Err(error));
+            }
+            Aftermath::Outdated => self.pulse.replace_outdated(connection.generation),
+            Aftermath::Lost => {}
+        }
+        connection.retire();
+        StatementOutcome::Lost(error)
     }
 
     /// Asks the server to cancel the statement that a connection runs.
     pub async fn cancel(&self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
         self.options.cancel(token).await
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 }
 
@@ -177,32 +259,34 @@ impl Connection {
         &self.client
     }
 
-    /// Marks the connection as out of use; false if it was already.
-    pub fn abandon(&self) -> bool {
-        !self.abandoned.swap(true, Ordering::Relaxed)
+    /// Takes the connection out of use; false if it was already.
+    pub fn retire(&self) -> bool {
+        !self.retired.swap(true, Ordering::Relaxed)
     }
 
-    pub fn statement(&self, sql: Sql) -> Result<&Statement> {
-        self.statements
-            .get(sql as usize)
-            .ok_or_else(|| Error::internal("a statement is not in the list"))
+    /// A prepared statement. It is prepared at its first use, so that a connection can be opened, and
+    /// serve others, while a table is locked.
+    pub async fn statement(&self, sql: Sql) -> Result<&Statement, tokio_postgres::Error> {
+        let cell = &self.statements[sql as usize];
+        let prepare = || async {
+            self.client.prepare(sql.text()).await.inspect_err(|error| {
+                let code = error.code().map(SqlState::code).unwrap_or_default();
+                tracing::error!(statement = sql.file(), code, "cannot be prepared");
+            })
+        };
+        cell.get_or_try_init(prepare).await
     }
 }
 
 /// Adds the timeouts without which a silent server would be waited for forever, where the settings
 /// have none.
-pub fn with_limits(options: &ConnectOptions) -> ConnectOptions {
-    with_statement_timeout(options, STATEMENT_TIMEOUT)
-}
-
-/// As [`with_limits`], for statements that take another time.
-pub fn with_statement_timeout(options: &ConnectOptions, timeout: Duration) -> ConnectOptions {
+pub fn with_limits(options: &ConnectOptions, purpose: Purpose) -> ConnectOptions {
     let mut options = options.clone();
-    options.hosts.iter_mut().for_each(|config| add_limits(config, timeout));
+    options.hosts.iter_mut().for_each(|host| add_limits(host, purpose));
     options
 }
 
-fn add_limits(config: &mut Config, statement_timeout: Duration) {
+fn add_limits(config: &mut Config, purpose: Purpose) {
     // Generic plans only. By default, PostgreSQL plans a list again for every page, because its
     // optional filters look cheaper for known values; with generic plans it reads 1.16 times as
     // many pages a second. A generic plan lasts until the table is next analysed, so two plan types
@@ -210,11 +294,11 @@ fn add_limits(config: &mut Config, statement_timeout: Duration) {
     // would collect and sort all rows of a user for every page, because PostgreSQL estimates that
     // the filters leave almost none.
     let options = format!(
-        "-c lock_timeout={} {} -c statement_timeout={} -c timezone=UTC -c jit=off \
+        "-c lock_timeout={} -c statement_timeout={} {} -c timezone=UTC -c jit=off \
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
         LOCK_TIMEOUT.as_millis(),
-        config.get_options().unwrap_or_default(),
-        statement_timeout.as_millis()
+        purpose.statement_timeout().as_millis(),
+        config.get_options().unwrap_or_default()
     );
     config.options(options);
     if config.get_application_name().is_none() {

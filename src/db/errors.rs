@@ -14,27 +14,29 @@ use crate::error::{Error, FieldError};
 pub enum Aftermath {
     /// The connection is still good.
     Keep,
-    /// This connection and the others are outdated: the schema changed, or the server was demoted,
-    /// is stopping or does not answer.
-    ReplaceAll,
+    /// It is closed, or will be in a moment.
+    Lost,
+    /// Its prepared statements are outdated, as are those of the others: the schema changed.
+    Outdated,
+    /// The server is read-only, and there may be another by now.
+    Doubted,
 }
 
 /// The error of a failed statement, and what to do with its connection.
 pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) {
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
-        let error = if is_disconnection(error) {
-            unanswered(statement, cause)
+        return if is_disconnection(error) {
+            (unanswered(statement, cause), Aftermath::Lost)
         } else {
-            Error::Internal { cause }
+            (Error::Internal { cause }, Aftermath::Keep)
         };
-        return (error, Aftermath::Keep);
     };
     if let Some(error) = db.constraint().and_then(|name| violation(statement, db.code(), name)) {
         return (error, Aftermath::Keep);
     }
     if *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return (Error::ReadOnly, Aftermath::ReplaceAll);
+        return (Error::ReadOnly, Aftermath::Doubted);
     }
     let cause = format!(
         "{}: SQLSTATE {}{}",
@@ -46,18 +48,16 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         return (Error::Locked { cause }, Aftermath::Keep);
     }
     if leaves_outcome_open(db) {
-        return (unanswered(statement, cause), Aftermath::Keep);
+        return (unanswered(statement, cause), Aftermath::Lost);
     }
+    let is_error = db.parsed_severity() == Some(Severity::Error);
     match unavailability(db.code()) {
-        Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
+        Some(aftermath) if is_error => (Error::DatabaseUnavailable { cause }, aftermath),
+        // FATAL: the server closes the connection, and nothing was committed.
+        Some(_) => (Error::DatabaseUnavailable { cause }, Aftermath::Lost),
+        None if !is_error => (Error::Internal { cause }, Aftermath::Lost),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
-}
-
-/// Whether the server closes the connection after this error.
-pub fn ends_connection(error: &tokio_postgres::Error) -> bool {
-    let severity = error.as_db_error().and_then(DbError::parsed_severity);
-    matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
 /// The error of a statement that was sent and whose outcome is not known.
@@ -130,7 +130,7 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
         // The statement was prepared before the schema changed.
         SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
-            Some(Aftermath::ReplaceAll)
+            Some(Aftermath::Outdated)
         }
         // A right was revoked, or a table, column or unique index is missing, as while a backup is
         // restored. The same connection serves again once it is back.
@@ -142,8 +142,9 @@ fn unavailability(code: &SqlState) -> Option<Aftermath> {
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {
-            // Operator intervention: the server is stopping or starting.
-            Some("57") => Some(Aftermath::ReplaceAll),
+            // Connection exception; operator intervention: the server is stopping or starting, or
+            // was told to end the connection.
+            Some("08" | "57") => Some(Aftermath::Lost),
             // Insufficient resources; system error.
             Some("53" | "58") => Some(Aftermath::Keep),
             _ => None,

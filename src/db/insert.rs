@@ -21,9 +21,9 @@ use crate::metrics::BatchMetrics;
 
 /// The most rows in one statement.
 const MAX_ROWS: usize = 64;
-/// How long a row is queued behind the statement in flight, which may be blocked by a lock on
-/// another user's row.
-const WAIT_TIMEOUT: Duration = Duration::from_millis(100);
+/// After how long without an answer the statement in flight counts as blocked by a lock on another
+/// user's row, and no row waits behind it.
+const SLOW_AFTER: Duration = Duration::from_millis(100);
 
 /// Inserts one row, whose values are the statement's parameters, and returns the statement's row.
 pub async fn insert(pool: &Pool, sql: Sql, values: &[impl ToSql + Sync]) -> Result<Row> {
@@ -66,7 +66,7 @@ pub enum Inserted {
 
 impl<V: ToSql + Sync> Inserts<V> {
     pub fn new(pool: Pool, statements: InsertStatements, round_trip: &Arc<RoundTrip>) -> Self {
-        let batcher = Batcher::new(MAX_ROWS, Some(WAIT_TIMEOUT), Arc::clone(round_trip));
+        let batcher = Batcher::new(MAX_ROWS, Some(SLOW_AFTER), Arc::clone(round_trip));
         Self { pool, statements, batcher }
     }
 

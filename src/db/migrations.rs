@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use super::ConnectOptions;
-use super::connection::with_limits;
+use super::connection::{Purpose, with_limits};
 use super::setup_error::{Obstacle, SetupError};
 
 macro_rules! migrations {
@@ -135,7 +135,10 @@ fn silent() -> SetupError {
 
 /// A connection outside of the pool. It closes when the client is dropped.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, SetupError> {
-    with_limits(options).connect().await.map_err(|error| SetupError::unreachable(&error))
+    with_limits(options, Purpose::Long)
+        .connect()
+        .await
+        .map_err(|error| SetupError::unreachable(&error))
 }
 
 async fn check_server(client: &Client, requirements: Requirements) -> Result<(), SetupError> {

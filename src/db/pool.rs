@@ -3,43 +3,51 @@
 //! statement.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use deadpool::Runtime;
-use deadpool::managed::{self, Object, PoolError, TimeoutType};
+use deadpool::managed::{self, Object, PoolError};
 use futures_util::future::{join_all, join4};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_postgres::Row;
 
 use super::connect::ConnectError;
-use super::connection::{Connection, Manager, Parameter, RESPONSE_TIMEOUT, StatementOutcome};
-use super::share::{Permit, PoolShare, WAIT_TIMEOUT};
+use super::connection::{
+    CONNECTION_WAIT, Connection, Manager, Parameter, Purpose, STATEMENT_RESERVE, StatementOutcome,
+};
+use super::share::{Claim, Permit, PoolShare};
 use super::{ConnectOptions, Sql};
+use crate::deadline;
 use crate::error::{Error, Result};
 use crate::metrics::ShareMetrics;
 
 /// The timeout for cancelling a statement.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pool or a share of one, with the limits of a user if there is one.
+/// A pool or a share of one, with the limits of a user or of a row if there is one.
 #[derive(Clone)]
 pub struct Pool {
     inner: managed::Pool<Manager>,
     share: Arc<PoolShare>,
-    user: Option<i64>,
+    claim: Claim,
+    /// Whether a connection is being opened for which no request waits any more.
+    opening: Arc<AtomicBool>,
 }
 
 impl Pool {
-    /// Connections are opened at their first use, or by [`ensure_open`](Self::ensure_open). Opening
-    /// and checking them have timeouts in the manager.
+    /// A pool that is told nothing of the database by a heartbeat.
     pub fn new(options: &ConnectOptions, size: usize) -> Result<Self> {
-        let inner = managed::Pool::builder(Manager::new(options))
+        Self::with(Manager::new(options, Purpose::Usual, Arc::default()), size)
+    }
+
+    /// Connections are opened at their first use, or by [`ensure_open`](Self::ensure_open).
+    pub fn with(manager: Manager, size: usize) -> Result<Self> {
+        let inner = managed::Pool::builder(manager)
             .max_size(size)
-            .wait_timeout(Some(WAIT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Self { inner, share: PoolShare::new(size), user: None })
+        let (share, claim) = (PoolShare::new(size), Claim::default());
+        Ok(Self { inner, share, claim, opening: Arc::default() })
     }
 
     /// A share of `size` connections. Shares that add up to no more than the pool's size cannot
@@ -52,7 +60,7 @@ impl Pool {
     /// The same share, of which this user gets at most half.
     #[must_use]
     pub fn of(&self, user: i64) -> Self {
-        Self { user: Some(user), ..self.clone() }
+        Self { claim: Claim { user: Some(user), ..self.claim }, ..self.clone() }
     }
 
     /// What this share has counted.
@@ -60,24 +68,32 @@ impl Pool {
         self.share.metrics()
     }
 
-    /// All rows of a statement.
+    /// The same share for a change of one row, by a statement of its table. Few wait for it at the
+    /// same time if it is locked.
+    #[must_use]
+    pub fn on_row(&self, sql: Sql, id: i64) -> Self {
+        Self { claim: Claim { row: Some((sql.noun(), id)), ..self.claim }, ..self.clone() }
+    }
+
+    /// All rows of a statement. A read whose connection was lost is tried once more, on a connection
+    /// that was opened since.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
-        let in_use = self.get().await?;
-        let connection = in_use.connection()?;
-        let query = connection.client().query(connection.statement(sql)?, parameters);
-        let result = timeout(RESPONSE_TIMEOUT, query).await;
-        let outcome = self.manager().outcome(sql, connection, result);
-        in_use.finish(outcome)
+        let mut lost = None;
+        loop {
+            let in_use = self.get(lost).await?;
+            let outcome = self.manager().query(in_use.connection()?, sql, parameters).await;
+            let again = lost.is_none() && matches!(outcome, StatementOutcome::Lost(_));
+            let result = in_use.finish(outcome);
+            if !again || sql.is_change() {
+                return result;
+            }
+            lost = Some(Instant::now());
+        }
     }
 
     /// The only row of a statement, if there is one.
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
-        let in_use = self.get().await?;
-        let connection = in_use.connection()?;
-        let query = connection.client().query_opt(connection.statement(sql)?, parameters);
-        let result = timeout(RESPONSE_TIMEOUT, query).await;
-        let outcome = self.manager().outcome(sql, connection, result);
-        in_use.finish(outcome)
+        only(sql, self.query(sql, parameters).await?)
     }
 
     /// As [`query_opt`](Self::query_opt), in a transaction that first takes locks, each of a kind
@@ -89,11 +105,12 @@ impl Pool {
         sql: Sql,
         parameters: &[Parameter<'_>],
     ) -> Result<Option<Row>> {
-        let in_use = self.get().await?;
+        let in_use = self.get(None).await?;
         let connection = in_use.connection()?;
-        let (client, statement) = (connection.client(), connection.statement(sql)?);
-        let lock = connection.statement(Sql::LimitsLock)?;
+        let client = connection.client();
         let transaction = async {
+            let statement = connection.statement(sql).await?;
+            let lock = connection.statement(Sql::LimitsLock).await?;
             let lock = async |(kind, key): &(i32, &str)| client.execute(lock, &[kind, key]).await;
             // Each is sent when it is polled for the first time, and so in this order. Once one has
             // failed, those behind it fail too, and COMMIT rolls back.
@@ -109,20 +126,14 @@ impl Pool {
             let row = row?;
             committed.map(|()| row)
         };
-        let result = timeout(RESPONSE_TIMEOUT, transaction).await;
-        let outcome = self.manager().outcome(sql, connection, result);
+        let outcome = self.manager().answer(connection, sql, transaction).await;
         in_use.finish(outcome)
-    }
-
-    /// A connection outside of the pool, with the pool's settings.
-    pub async fn connect(&self) -> Result<Connection> {
-        let made = managed::Manager::create(self.manager()).await;
-        made.map_err(|error| cannot_connect(PoolError::Backend(error)))
     }
 
     /// Whether a good connection is open, in use or not. Closes idle ones that are no longer good.
     pub fn has_open(&self) -> bool {
-        self.inner.retain(|connection, _| self.manager().is_good(connection));
+        let manager = self.manager();
+        self.inner.retain(|connection, _| manager.is_good(connection));
         self.inner.status().size > 0
     }
 
@@ -139,16 +150,54 @@ impl Pool {
         self.inner.manager()
     }
 
-    async fn get(&self) -> Result<InUse> {
-        let permit = self.share.acquire(self.user).await?;
-        let object = self.inner.get().await.map_err(cannot_connect)?;
-        Ok(InUse(Some((object, permit))))
+    /// A connection, opened after `since` if there is such a moment.
+    async fn get(&self, since: Option<Instant>) -> Result<InUse> {
+        self.manager().check_present()?;
+        let permit = self.share.acquire(self.claim).await?;
+        Ok(InUse(Some((self.connect(since).await?, permit))))
     }
+
+    async fn connect(&self, since: Option<Instant>) -> Result<Object<Manager>> {
+        let connecting = async {
+            loop {
+                let object = self.inner.get().await.map_err(cannot_connect)?;
+                if since.is_none_or(|since| Object::metrics(&object).created > since) {
+                    return Ok(object);
+                }
+                // What was lost may be more than one connection.
+                drop(Object::take(object));
+            }
+        };
+        let end = deadline::within(CONNECTION_WAIT, STATEMENT_RESERVE);
+        timeout_at(end, connecting).await.unwrap_or_else(|_| {
+            self.open_in_background();
+            Err(Error::DatabaseUnavailable { cause: "connect: not in time".to_owned() })
+        })
+    }
+
+    /// Opening a connection may take longer than a request waits, as where several hosts are silent
+    /// before one answers. Then it goes on without a request, one at a time.
+    fn open_in_background(&self) {
+        if !self.opening.swap(true, Ordering::Relaxed) {
+            let (inner, opening) = (self.inner.clone(), Arc::clone(&self.opening));
+            tokio::spawn(async move {
+                drop(inner.get().await);
+                opening.store(false, Ordering::Relaxed);
+            });
+        }
+    }
+}
+
+/// The only row, if there is one.
+pub fn only(sql: Sql, mut rows: Vec<Row>) -> Result<Option<Row>> {
+    if rows.len() > 1 {
+        return Err(Error::internal(format!("{}: more than one row", sql.file())));
+    }
+    Ok(rows.pop())
 }
 
 fn cannot_connect(error: PoolError<ConnectError>) -> Error {
     let cause = match error {
-        PoolError::Timeout(TimeoutType::Wait) => return Error::Overloaded { retry_after: 1 },
         PoolError::Backend(error) => format!("connect: {}", error.describe()),
         other => format!("connect: {other}"),
     };
@@ -165,19 +214,14 @@ impl InUse {
         in_use.ok_or_else(|| Error::internal("the connection is gone"))
     }
 
-    /// Returns a connection whose statement has ended to the pool. If the server is silent, the
-    /// statement is cancelled and the connection never used again.
+    /// Returns a connection whose statement has ended to the pool. If it has not, the statement is
+    /// cancelled and the connection never used again.
     fn finish<T>(mut self, outcome: StatementOutcome<T>) -> Result<T> {
         let in_use = self.0.take();
-        match outcome {
-            StatementOutcome::Answered(result) => result,
-            StatementOutcome::TimedOut(error) => {
-                if let Some((object, _)) = in_use {
-                    tokio::spawn(cancel(object));
-                }
-                Err(error)
-            }
+        if let (StatementOutcome::TimedOut(_), Some((object, _))) = (&outcome, in_use) {
+            tokio::spawn(cancel(object));
         }
+        outcome.into_result()
     }
 }
 
@@ -187,7 +231,9 @@ impl Drop for InUse {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             // The empty statement is answered after the one in flight.
-            match timeout(RESPONSE_TIMEOUT, object.client().simple_query("")).await {
+            let limit = Object::pool(&object).map(|pool| pool.manager().purpose());
+            let limit = limit.map_or(CANCEL_TIMEOUT, Purpose::response_timeout);
+            match timeout(limit, object.client().simple_query("")).await {
                 Ok(_) => drop(object),
                 Err(_) => cancel(object).await,
             }

@@ -1,24 +1,36 @@
-//! Whether the database answers and accepts writes, polled on a dedicated connection: a health
-//! check then reports the state of the database, however busy the pools are. And whether the
-//! workers have their connections to it.
+//! The heartbeat: whether the database answers and accepts writes, polled on a dedicated connection.
+//! A health check then reports the state of the database, however busy the pools are, and requests
+//! need not find out by waiting that it is away. And whether the workers have their connections.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_postgres::Client;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Statement};
 
 use super::connect::ConnectError;
-use super::connection::with_limits;
+use super::connection::{Purpose, with_limits};
+use super::pulse::{Pulse, REPLACE_INTERVAL};
 use super::{ConnectOptions, Warmth};
 use crate::error::{Error, Result};
 
 /// How often the database is polled.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// The timeout of one poll. Connecting has its own timeouts.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// After this time without an answer the database counts as away. It is far longer than an answer
+/// takes on a busy machine, and with the interval shorter than the second after which a silent
+/// database must be noticed.
+const SILENCE: Duration = Duration::from_millis(600);
+/// How often another attempt to connect begins while the others have not ended: one that began
+/// during the silence of a network may never end.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the first answer on a new connection may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer is valid: the next one must have arrived by then.
 const ANSWER_VALID_FOR: Duration = Duration::from_millis(1500);
 /// How long a check waits for what is not known yet at the start.
@@ -27,9 +39,6 @@ const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// milliseconds, which must not take the instance out of a load balancer: the others have lost
 /// theirs at the same moment.
 const MAX_COLD: Duration = Duration::from_secs(5);
-/// How long a connection to a server that accepts no writes is polled before a new one is made,
-/// which may lead to another server.
-const READ_ONLY_CONNECTION_LIFE: Duration = Duration::from_secs(5);
 /// Whether the server accepts no writes, as a standby or one set to read-only; and the rights that
 /// the statements need and this role does not have. A table that is missing is an error.
 const QUESTION: &str = "
@@ -54,6 +63,7 @@ const QUESTION: &str = "
 /// The latest answer of the database, and the connections of the workers.
 pub struct Readiness {
     options: ConnectOptions,
+    pulse: Arc<Pulse>,
     latest: watch::Sender<Option<Answer>>,
     workers: Mutex<Vec<watch::Receiver<Warmth>>>,
 }
@@ -63,11 +73,22 @@ struct Answer {
     ready: Result<()>,
 }
 
+/// The connection of the heartbeat.
+struct Heart {
+    client: Client,
+    question: Statement,
+    opened: Instant,
+}
+
+/// An answer, or why there is none.
+type Beat = Result<Result<()>, ConnectError>;
+
 impl Readiness {
     /// Has no answer until it [watches](Self::watch).
-    pub fn new(options: &ConnectOptions) -> Self {
+    pub fn new(options: &ConnectOptions, pulse: Arc<Pulse>) -> Self {
         Self {
-            options: with_limits(options),
+            options: with_limits(options, Purpose::Usual),
+            pulse,
             latest: watch::Sender::new(None),
             workers: Mutex::default(),
         }
@@ -110,42 +131,125 @@ impl Readiness {
     pub async fn watch(&self) -> Infallible {
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut connection = None;
+        let mut heart = None;
         loop {
             ticks.tick().await;
-            let ready = self.ask(&mut connection).await;
-            let stale = |(_, made): &mut (Client, Instant)| match &ready {
-                Ok(()) => false,
-                Err(Error::ReadOnly) => made.elapsed() > READ_ONLY_CONNECTION_LIFE,
-                Err(_) => true,
+            let mut beat = pin!(self.beat(&mut heart));
+            let beat = if let Ok(beat) = timeout(SILENCE, &mut beat).await {
+                beat
+            } else {
+                self.report(Err(ConnectError::Silent));
+                beat.await
             };
-            let _ = connection.take_if(stale);
-            self.latest.send_replace(Some(Answer { at: Instant::now(), ready }));
+            self.report(beat);
         }
     }
 
-    /// Polls on this connection, or on a new one.
-    async fn ask(&self, connection: &mut Option<(Client, Instant)>) -> Result<()> {
-        let open = if let Some(open) = connection.take_if(|(client, _)| !client.is_closed()) {
-            open
-        } else {
-            let made = self.options.connect_fast().await;
-            (made.map_err(failed)?.0, Instant::now())
+    fn report(&self, beat: Beat) {
+        self.pulse.set_away(beat.as_ref().is_err_and(is_away));
+        let ready = beat.map_err(failed).flatten();
+        self.latest.send_replace(Some(Answer { at: Instant::now(), ready }));
+    }
+
+    /// Polls on this connection, or on a new one if it is lost, silent or leads to a server that
+    /// takes no changes: the address may lead to another by now.
+    async fn beat(&self, heart: &mut Option<Heart>) -> Beat {
+        let was_read_only =
+            matches!(&*self.latest.borrow(), Some(Answer { ready: Err(Error::ReadOnly), .. }));
+        let doubted = self.pulse.is_doubted();
+        let is_good = |heart: &mut Heart| {
+            !(was_read_only || doubted) || heart.opened.elapsed() < REPLACE_INTERVAL
         };
-        let (client, _) = connection.insert(open);
-        let answered = timeout(ANSWER_TIMEOUT, client.query_one(QUESTION, &[])).await;
-        let row = answered.map_err(|_| no_answer("no answer"))?.map_err(failed)?;
-        if row.try_get(0).map_err(failed)? {
-            return Err(Error::ReadOnly);
+        let old = heart.take_if(is_good);
+        let (new, answer) = match old {
+            None => self.open().await?,
+            Some(old) => {
+                let another = async {
+                    sleep(SILENCE).await;
+                    self.open().await
+                };
+                tokio::select! {
+                    answer = old.ask() => match answer {
+                        Ok(answer) => {
+                            *heart = Some(old);
+                            return Ok(answer);
+                        }
+                        Err(_) => self.open().await?,
+                    },
+                    new = another => {
+                        let new = new?;
+                        // The other connections lead where this one did.
+                        self.pulse.replace_all();
+                        new
+                    }
+                }
+            }
+        };
+        if doubted && answer.is_ok() {
+            self.pulse.renew();
         }
-        match row.try_get::<_, Option<&str>>(1).map_err(failed)? {
+        *heart = Some(new);
+        Ok(answer)
+    }
+
+    /// Opens a connection by the first of several attempts that ends well.
+    async fn open(&self) -> Result<(Heart, Result<()>), ConnectError> {
+        let mut attempts = FuturesUnordered::new();
+        let mut ticks = interval(ATTEMPT_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => attempts.push(self.attempt()),
+                Some(opened) = attempts.next() => {
+                    if opened.is_ok() || attempts.is_empty() {
+                        return opened;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection with its first answer.
+    async fn attempt(&self) -> Result<(Heart, Result<()>), ConnectError> {
+        let opened = Instant::now();
+        let (client, _) = self.options.connect_fast().await?;
+        let asking = async {
+            let question = client.prepare(QUESTION).await?;
+            let heart = Heart { client, question, opened };
+            let answer = heart.ask().await?;
+            Ok((heart, answer))
+        };
+        timeout(ATTEMPT_TIMEOUT, asking).await.map_err(|_| ConnectError::Silent)?
+    }
+}
+
+impl Heart {
+    /// The server's answer. An error of PostgreSQL's is one too, unless it ends the connection.
+    async fn ask(&self) -> Beat {
+        let row = match self.client.query_one(&self.question, &[]).await {
+            Ok(row) => row,
+            Err(error) if error.code().is_some() && !self.client.is_closed() => {
+                return Ok(Err(failed(error)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if row.try_get(0)? {
+            return Ok(Err(Error::ReadOnly));
+        }
+        Ok(match row.try_get::<_, Option<&str>>(1)? {
             Some(missing) => Err(Error::NotReady {
                 detail: "The service lacks a right in the database.",
                 cause: format!("readiness: its role lacks {missing}"),
             }),
             None => Ok(()),
-        }
+        })
     }
+}
+
+/// Whether there is nobody to answer requests: the server is silent, gone, stopping or starting. One
+/// that refuses or ends this connection for another reason may serve those that are open.
+fn is_away(error: &ConnectError) -> bool {
+    let ConnectError::Refused(error) = error else { return true };
+    error.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
 }
 
 fn has_connections(warmth: Warmth) -> Result<()> {
@@ -177,7 +281,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_instance_is_ready_once_every_worker_was_and_until_one_is_cold_for_long() {
         let options = ConnectOptions::parse("host=h user=u", None).map_err(|e| e.to_string());
-        let readiness = Readiness::new(&options.unwrap());
+        let readiness = Readiness::new(&options.unwrap(), Arc::default());
         let check = async || {
             let answer = Answer { at: Instant::now(), ready: Ok(()) };
             readiness.latest.send_replace(Some(answer));

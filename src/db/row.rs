@@ -51,7 +51,7 @@ macro_rules! column_values {
 
 column_values! {
     bool => Bool,
-    i32 => Int4,
+    Integer => Int4,
     i64 => Int8,
     &str => Text,
     jiff::civil::Date => Date,
@@ -124,6 +124,31 @@ pub struct Timestamp(jiff::Timestamp);
 impl WriteJson for Timestamp {
     fn write_json(&self, out: &mut Vec<u8>) {
         self.0.write_json(out);
+    }
+}
+
+/// A whole number, from a column of any integer type: a column may be widened beside a running
+/// service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Integer(i64);
+
+impl WriteJson for Integer {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.0.write_json(out);
+    }
+}
+
+impl<'r> FromSql<'r> for Integer {
+    fn from_sql(sql_type: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(match *sql_type {
+            Type::INT2 => i16::from_sql(sql_type, raw)?.into(),
+            Type::INT4 => i32::from_sql(sql_type, raw)?.into(),
+            _ => i64::from_sql(sql_type, raw)?,
+        }))
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        [Type::INT2, Type::INT4, Type::INT8].contains(sql_type)
     }
 }
 

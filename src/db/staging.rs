@@ -18,22 +18,23 @@ use tokio_postgres::Statement;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
-use super::connection::{Parameter, RESPONSE_TIMEOUT, with_statement_timeout};
+use super::connection::{Parameter, Purpose, with_limits};
 use super::errors;
-use super::share::{Permit, PoolShare};
+use super::share::{Claim, Permit, PoolShare};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
 /// The nice value (`setpriority`) of the thread, so that it yields to those that serve requests.
 const NICENESS: i32 = 5;
-/// PostgreSQL's `statement_timeout` for a statement over many rows.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long to wait for the answer to one; longer, so that only a silent server exceeds it.
-pub const BULK_TIMEOUT: Duration = Duration::from_secs(302);
+/// How long to wait for the answer to a statement over many rows; longer than its
+/// `statement_timeout`, so that only a silent server exceeds it.
+pub const BULK_TIMEOUT: Duration = Purpose::Bulk.response_timeout();
+/// How long to wait for the answer to any other.
+const RESPONSE_TIMEOUT: Duration = Purpose::Long.response_timeout();
 
 /// A connection for statements over many rows, outside of the pool.
 pub async fn connect(options: &ConnectOptions) -> Result<ClientWrapper> {
-    let options = with_statement_timeout(options, STATEMENT_TIMEOUT);
+    let options = with_limits(options, Purpose::Bulk);
     let (client, task) = options.connect_fast().await.map_err(|error| {
         let cause = format!("connect: {}", error.describe());
         Error::DatabaseUnavailable { cause }
@@ -79,7 +80,7 @@ impl Imports {
 
     /// Waits for the right to one import. [`Error::Overloaded`] if others do not end soon.
     pub async fn admit(&self, user: i64) -> Result<Permit> {
-        self.share.acquire(Some(user)).await
+        self.share.acquire(Claim { user: Some(user), row: None }).await
     }
 }
 

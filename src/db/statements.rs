@@ -6,7 +6,7 @@ macro_rules! statements {
         requests: { $($name:ident => $file:literal,)* }
         bulk: { $($bulk_name:ident => $bulk_file:literal,)* }
     ) => {
-        /// A statement.
+        /// A statement, prepared on a connection at its first use there.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Sql {
             $($name,)*
@@ -27,6 +27,11 @@ macro_rules! statements {
                     $(Self::$name => $file,)*
                     $(Self::$bulk_name => $bulk_file,)*
                 }
+            }
+
+            /// The table that it is about: the folder of its file.
+            pub fn noun(self) -> &'static str {
+                self.file().split_once('/').map_or(self.file(), |(noun, _)| noun)
             }
 
             pub const fn text(self) -> &'static str {

@@ -177,7 +177,7 @@ pub async fn logout(worker: &Worker, user: AuthUser, request: Request) -> Result
 }
 
 pub async fn me(worker: &Worker, user: AuthUser) -> Result<Response> {
-    let row = worker.shared.query_opt(Sql::UsersGet, &[&user.id()]).await?;
+    let row = worker.shared.accounts.query_opt(Sql::UsersGet, &[&user.id()]).await?;
     // The token is valid, but its user does not exist in this database.
     let row = row.ok_or(Error::InvalidToken)?;
     Ok(json(StatusCode::OK, &user::User::from_row(&row, 0)?))

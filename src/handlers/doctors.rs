@@ -59,7 +59,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
 }
 
 pub async fn get(worker: &Worker, user: AuthUser, id: i64, request: Request) -> Result<Response> {
-    let row = worker.shared.query_opt(Sql::DoctorsGet, &[&id]).await?;
+    let row = worker.shared.doctors.query_opt(Sql::DoctorsGet, &[&id]).await?;
     let row = row.ok_or(Error::DoctorNotFound)?;
     let large = Doctor::COLUMNS.len();
     let row = whole(worker, user, row, large, Sql::DoctorsGetWhole, &[&id]).await?;

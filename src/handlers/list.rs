@@ -137,7 +137,8 @@ impl List {
     /// The first rows, few and without long texts, on the shared connection.
     async fn fetch_first(&self, worker: &Worker, after: i64, rows: i64) -> Result<Vec<Row>> {
         let ids = self.filters.iter().filter(|filter| filter.is_of_first());
-        worker.shared.query(self.first, &self.parameters(&after, &rows, ids)).await
+        let shared = worker.shared.of(self.first);
+        shared.query(self.first, &self.parameters(&after, &rows, ids)).await
     }
 
     /// The rows of the next chunk.

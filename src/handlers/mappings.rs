@@ -96,12 +96,13 @@ pub async fn delete(
     body::ignore(&request, body::LIMIT)?;
     let (missing, parameters): (_, [Parameter<'_>; 2]) =
         (Error::MappingNotFound, [&user.id(), &id]);
+    let writes = worker.writes.of(user.id()).on_row(Sql::MappingsDelete, id);
     if let Some(keyed) = keyed {
         let (sql, key) = (Sql::MappingsDeleteOnce, keyed.with_body(&[]));
-        let answer = once::run(worker, user, sql, &parameters, &key, missing).await?;
+        let answer = once::run(&writes, sql, &parameters, &key, missing).await?;
         return Ok(once::deleted(&answer));
     }
-    let row = worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &parameters).await?;
+    let row = writes.query_opt(Sql::MappingsDelete, &parameters).await?;
     row.ok_or(missing)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

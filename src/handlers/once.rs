@@ -7,7 +7,7 @@ use hyper::header::{ETAG, HeaderValue, LOCATION};
 use super::resource::with_owner;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
-use crate::db::{IdempotencyKey, KeptAnswer, Sql};
+use crate::db::{IdempotencyKey, KeptAnswer, Pool, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::Lease;
 use crate::http::response::{empty, json_within};
@@ -18,15 +18,14 @@ use crate::worker::Worker;
 /// Runs a statement whose last two parameters are the key and the hash of the request. `missing` is
 /// the error if what it should change is not there.
 pub async fn run(
-    worker: &Worker,
-    user: AuthUser,
+    pool: &Pool,
     sql: Sql,
     parameters: &[Parameter<'_>],
     key: &IdempotencyKey,
     missing: Error,
 ) -> Result<KeptAnswer> {
     let key: [Parameter<'_>; 2] = [&key.key, &key.request_hash];
-    let row = worker.writes.of(user.id()).query_opt(sql, &[parameters, &key].concat()).await?;
+    let row = pool.query_opt(sql, &[parameters, &key].concat()).await?;
     let row = row.ok_or_else(|| Error::internal("a statement returned no verdict"))?;
     KeptAnswer::from_row(row, missing)
 }
@@ -42,7 +41,7 @@ pub async fn insert(
     let values = with_owner(user, values);
     let parameters: Vec<Parameter<'_>> = values.iter().map(|value| value as _).collect();
     let missing = Error::internal("an INSERT misses something");
-    run(worker, user, sql, &parameters, key, missing).await
+    run(&worker.writes.of(user.id()), sql, &parameters, key, missing).await
 }
 
 /// The resource, created or changed. The lease covers it.

@@ -110,13 +110,13 @@ pub async fn change<const N: usize>(
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(fields, &body)?);
     let parameters: [Parameter<'_>; 4] = [&user.id(), &id, &patch, &versions];
+    let writes = worker.writes.of(user.id()).on_row(sql.plain, id);
     if let Some(keyed) = keyed {
         let key = keyed.with_body(&body);
-        let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
+        let answer = once::run(&writes, sql.once, &parameters, &key, missing).await?;
         return once::resource(lease, StatusCode::OK, &answer).map(Changed::Once);
     }
-    let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
-    let row = row.ok_or(missing)?;
+    let row = writes.query_opt(sql.plain, &parameters).await?.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
@@ -138,13 +138,13 @@ pub async fn remove(
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let parameters: [Parameter<'_>; 3] = [&user.id(), &id, &versions];
+    let writes = worker.writes.of(user.id()).on_row(sql.plain, id);
     if let Some(keyed) = keyed {
         let key = keyed.with_body(&[]);
-        let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
+        let answer = once::run(&writes, sql.once, &parameters, &key, missing).await?;
         return Ok(once::deleted(&answer));
     }
-    let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
-    let row = row.ok_or(missing)?;
+    let row = writes.query_opt(sql.plain, &parameters).await?.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Request;
 use super::budget::{Allowance, Lease, SMALL};
+use crate::deadline;
 use crate::error::{Error, Result};
 
 /// The largest body under `/api/auth`, in bytes.
@@ -45,6 +46,7 @@ pub async fn read(
     let deadline = Instant::now() + TOTAL_TIMEOUT;
     let first = next(&mut body, deadline).await?.unwrap_or_default();
     if body.is_end_stream() && first.len() <= limit {
+        deadline::restart();
         lease.shrink(answer + room(first.len()));
         return Ok((first, lease));
     }
@@ -58,6 +60,7 @@ pub async fn read(
         let Some(bytes) = next(&mut body, deadline).await? else { break };
         whole.extend_from_slice(&bytes);
     }
+    deadline::restart();
     lease.shrink(answer + room(whole.len()));
     Ok((whole.freeze(), lease))
 }

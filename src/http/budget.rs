@@ -37,7 +37,7 @@ const SHARE: usize = 3;
 /// patient, whose body and what is parsed from it take 200 KiB, and the response 112.
 const BASE: usize = 320 << 10;
 /// How long a request is queued.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
+const WAIT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The longest queue of one holder; further requests are refused at once.
 const MAX_WAITING_PER_HOLDER: usize = 32;
 /// The most queued requests in total. Each takes some 16 KiB.

@@ -3,7 +3,7 @@
 use super::input::{Field, optional, required};
 use super::rules::Rule;
 use crate::db::Timestamp;
-use crate::db::row::{RawJson, row};
+use crate::db::row::{Integer, RawJson, row};
 
 /// The longest specialization, in characters.
 pub const MAX_SPECIALIZATION: usize = 100;
@@ -17,7 +17,7 @@ row! {
         email: Option<&'r str>,
         phone: Option<&'r str>,
         license_number: Option<&'r str>,
-        years_of_experience: Option<i32>,
+        years_of_experience: Option<Integer>,
         qualification: Option<&'r str>,
         hospital: Option<&'r str>,
         address: Option<&'r str>,

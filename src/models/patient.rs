@@ -5,14 +5,14 @@ use jiff::civil::Date;
 use super::input::{Field, optional, required};
 use super::rules::Rule;
 use crate::db::Timestamp;
-use crate::db::row::{RawJson, row};
+use crate::db::row::{Integer, RawJson, row};
 
 row! {
     /// A row of `patients`, and its JSON.
     pub struct Patient<'r> {
         id: i64,
         name: &'r str,
-        age: Option<i32>,
+        age: Option<Integer>,
         gender: Option<&'r str>,
         date_of_birth: Option<Date>,
         phone: Option<&'r str>,

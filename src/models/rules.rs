@@ -324,7 +324,12 @@ impl ToSql for Value<'_> {
         match self {
             Self::Absent | Self::Null => Ok(IsNull::Yes),
             Self::Text(text) => text.as_ref().to_sql_checked(sql_type, out),
-            Self::Integer(number) => number.to_sql_checked(sql_type, out),
+            // A column may be widened beside a running service.
+            Self::Integer(number) => match *sql_type {
+                Type::INT8 => i64::from(*number).to_sql_checked(sql_type, out),
+                Type::INT2 => i16::try_from(*number)?.to_sql_checked(sql_type, out),
+                _ => number.to_sql_checked(sql_type, out),
+            },
             Self::Id(id) => id.to_sql_checked(sql_type, out),
             Self::Date(date) => date.to_sql_checked(sql_type, out),
             Self::Json(json) => Json(json.as_ref()).to_sql_checked(sql_type, out),

@@ -239,10 +239,10 @@ async fn a_server_that_became_read_only_is_not_flooded_with_connections() {
         }
     };
     join_all((0..4).map(|_| write())).await;
-    // All may be replaced once a second: four of the pool, and the shared connection.
+    // Only the heartbeat looks for another server, once a second. What was cut is opened anew.
     let seconds = usize::try_from(started.elapsed().as_secs()).unwrap() + 2;
     let made = proxy.accepted() - before;
-    assert!(made <= 5 * seconds, "{made} connections in {seconds} s");
+    assert!(made <= seconds + 10, "{made} connections in {seconds} s");
     assert!(made >= 1, "the server is looked for again");
 
     let sql = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
@@ -258,7 +258,9 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
     let database = Arc::new(TestDb::new().await);
     let proxy = Proxy::to(crate::harness::cluster().socket());
     let config = database.config();
-    let config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    let mut config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    // Long enough for three connections to be opened.
+    config.options("-clock_timeout=5s -cstatement_timeout=5s");
     let server = TestServer::start_at(config, Arc::clone(&database), &[("WORKERS", "1")]).await;
     let mut users = Vec::new();
     for _ in 0..4 {
@@ -272,7 +274,8 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
     let lock = Lock::patients(database.connect().await, &ids).await;
     let changes = join_all(users.iter().map(|(user, _, target)| user.patch(target, &change)));
     let (answers, ()) = tokio::join!(changes, async {
-        lock.awaited_by(4).await;
+        // As many as changes may have of the four for writes.
+        lock.awaited_by(3).await;
         lock.release().await;
     });
     for answer in answers {

@@ -105,11 +105,8 @@ async fn reads_whose_clients_left_give_their_connections_back() {
                WHERE datname = current_database() AND application_name = 'healthcare-backend'
                    AND query NOT LIKE '%sessions%' AND query NOT LIKE '%login_failures%'
                    AND query NOT LIKE '%registrations%' AND query NOT LIKE '%pg_is_in_recovery%'";
-    assert_eq!(
-        client.query(sql, &[]).await.unwrap().len(),
-        2,
-        "one of the pool and the shared connection"
-    );
+    let open = client.query(sql, &[]).await.unwrap().len();
+    assert!(open <= 6, "{open}: one of each pool, and one for each table");
 }
 
 #[tokio::test]
@@ -209,6 +206,9 @@ async fn a_schema_that_changes_under_running_statements_costs_each_connection_on
         "ALTER TABLE patients ADD COLUMN extra text",
         // The result columns change, so that every prepared statement is outdated.
         "ALTER TABLE patients ALTER COLUMN notes TYPE varchar(5000)",
+        "ALTER TABLE patients ALTER COLUMN age TYPE bigint",
+        "ALTER TABLE patients ALTER COLUMN age TYPE smallint",
+        "ALTER TABLE patients ADD COLUMN extra text; ALTER TABLE patients DROP COLUMN extra",
     ] {
         let server = TestServer::start().await;
         let ada = server.user().await;
@@ -240,7 +240,9 @@ async fn a_schema_that_changes_under_running_statements_costs_each_connection_on
         for _ in 0..8 {
             ada.get(&target).await.expect(200);
             ada.get("/api/patients").await.expect(200);
-            ada.patch(&target, &json!({"notes": "still"})).await.expect(200);
+            ada.patch(&target, &json!({"notes": "still", "age": 150})).await.expect(200);
+            let made = ada.post("/api/patients", &json!({"name": "Joan", "age": 99})).await;
+            assert_eq!(made.expect(201).json()["age"], 99);
         }
     }
 }

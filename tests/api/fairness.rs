@@ -70,7 +70,7 @@ async fn an_instance_is_ready_however_many_changes_wait_for_a_row() {
     let observer = server.database().connect().await;
     let lock = Lock::patients(server.database().connect().await, &[id]).await;
     let changes = changes(&ada, id);
-    waiting(&observer, 4).await;
+    waiting(&observer, 2).await;
     for _ in 0..3 {
         server.anyone().get("/health/ready").await.expect(200);
         // Longer than a readiness answer is valid.
@@ -90,12 +90,12 @@ async fn changes_of_one_locked_row_hold_up_nobody_else() {
     let observer = server.database().connect().await;
     let lock = Lock::patients(server.database().connect().await, &[hers]).await;
     let changes = changes(&ada, hers);
-    waiting(&observer, 4).await;
+    waiting(&observer, 2).await;
     for age in 1..=5 {
         let target = format!("/api/patients/{others}");
         eve.patch(&target, &json!({"age": age})).await.expect(200);
         if age == 1 {
-            assert_eq!(waiting(&observer, 4).await, 4, "half of the connections for writes");
+            assert!(waiting(&observer, 1).await <= 2, "as many as may wait for a row");
         }
         eve.get(&target).await.expect(200);
         eve.get("/api/patients?search=joan").await.expect(200);

@@ -28,6 +28,7 @@ mod logs;
 mod mappings;
 mod memory;
 mod metrics;
+mod outages;
 mod patients;
 mod program;
 mod properties;

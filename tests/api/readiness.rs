@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use healthcare_backend::db::{ConnectOptions, Pool, SharedConnection, Warmth, keep_warm};
+use healthcare_backend::db::{ConnectOptions, Pool, Pulse, SharedConnection, Warmth, keep_warm};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::harness::socket::{request, send};
 use crate::harness::{Proxy, TestDb, TestServer, cluster, until};
 
-/// What is opened anew within seconds: two connections of each of two workers, that of readiness,
+/// What is opened anew within seconds: six connections of each of two workers, that of readiness,
 /// and that which asks for ended sessions.
-const KEPT: usize = 2 * 2 + 1 + 1;
+const KEPT: usize = 2 * 6 + 1 + 1;
 /// At the start, rows that are over are removed on another.
 const AT_START: usize = KEPT + 1;
 
@@ -123,7 +123,7 @@ async fn a_database_that_refuses_connections_is_not_flooded_with_attempts() {
     let config = database.config();
     let config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
     let pool = Pool::new(&ConnectOptions::plain(config), 4).unwrap();
-    let shared = SharedConnection::new(pool.clone());
+    let shared = SharedConnection::new(pool.manager().clone());
     let warmth = watch::Sender::new(Warmth::Unknown);
     proxy.lead_to(None);
     let watching = async {
@@ -141,8 +141,9 @@ async fn a_database_that_refuses_connections_is_not_flooded_with_attempts() {
         })
         .await;
     };
+    let (shareds, pools, pulse) = ([&shared], [&pool], Pulse::default());
     tokio::select! {
-        never = keep_warm(&shared, &pool, &warmth) => match never {},
+        never = keep_warm(&shareds, &pools, &pulse, &warmth) => match never {},
         () = watching => {}
     }
     assert!(shared.is_open() && pool.has_open());

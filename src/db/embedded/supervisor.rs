@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 
-/// How often the server is checked, and the pause between attempts to start it.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the server is checked, and the pause between attempts to start it. One that was killed
+/// is started again only when its last process has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A thread that owns the server process.
 pub struct Supervisor {

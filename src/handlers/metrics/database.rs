@@ -4,27 +4,33 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::requests::SECONDS;
-use super::{Page, sum, total};
+use super::{Page, sum};
 use crate::app::App;
-use crate::metrics::{BatchMetrics, Histogram, ShareMetrics, WorkerMetrics};
+use crate::metrics::{
+    BatchMetrics, Histogram, ShareMetrics, SharedConnectionMetrics, WorkerMetrics,
+};
 
 pub fn write(page: &mut Page<'_>, app: &App, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
     let help = "1 if the database answers and can be written.";
     page.gauge("database_ready", help, usize::from(app.readiness.is_ready()))?;
     let help = "Connections that were opened to the database, also anew.";
-    let opened = total(workers, |worker| worker.database_connections.opened.get());
-    page.counter("database_connections_opened", help, opened)?;
+    let connections = &app.pulse.connections;
+    page.counter("database_connections_opened", help, connections.opened.get())?;
     let help = "Connections to the database that could not be opened.";
-    let failed = total(workers, |worker| worker.database_connections.failed.get());
-    page.counter("database_connection_failures", help, failed)?;
-    let help = "How often a worker replaced all its connections, because the server has changed.";
-    let replaced = total(workers, |worker| worker.database_connections.replaced.get());
-    page.counter("database_connection_replacements", help, replaced)?;
+    page.counter("database_connection_failures", help, connections.failed.get())?;
+    let help = "How often all connections were replaced, because the server has changed.";
+    page.counter("database_connection_replacements", help, connections.replaced.get())?;
     let help = "Shared connections that were opened, also anew.";
-    let opened = total(workers, |worker| worker.shared_connection.opened.get());
+    let shared = |of: fn(&SharedConnectionMetrics) -> u64| {
+        let all = workers.iter().flat_map(|worker| &worker.shared_connections);
+        all.map(|shared| of(shared)).sum::<u64>()
+    };
+    let opened = shared(|shared| shared.opened.get());
     page.counter("database_shared_connections_opened", help, opened)?;
     let help = "Statements under way on the shared connections.";
-    let in_flight = sum(workers, |worker| worker.shared_connection.in_flight.get());
+    let in_flight = sum(workers, |worker| {
+        worker.shared_connections.iter().map(|shared| shared.in_flight.get()).sum()
+    });
     page.gauge("database_shared_statements", help, in_flight)?;
     shares(page, workers)?;
     batches(page, workers)

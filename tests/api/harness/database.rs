@@ -55,11 +55,11 @@ impl TestDb {
         cluster().config(ROLE, &self.name)
     }
 
-    /// Connect options with a lock timeout as long as the statement timeout: a test may hold a lock
-    /// for longer than production code should.
+    /// Connect options with timeouts of PostgreSQL's that do not matter: a test may hold a lock for
+    /// longer than production code should. The deadlines of requests hold on.
     pub fn config_for_locks(&self) -> Config {
         let mut config = self.config();
-        config.options("-clock_timeout=5s");
+        config.options("-clock_timeout=5s -cstatement_timeout=5s");
         config
     }
 

@@ -17,6 +17,12 @@ impl Lock {
         Self(client)
     }
 
+    /// Blocks changes to all doctors there are.
+    pub async fn doctors(client: Client) -> Self {
+        client.batch_execute("BEGIN; SELECT FROM doctors FOR UPDATE").await.unwrap();
+        Self(client)
+    }
+
     /// Blocks inserts that reference this user.
     pub async fn user(client: Client, id: i64) -> Self {
         client.batch_execute("BEGIN").await.unwrap();
