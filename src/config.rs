@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
-    address, cors_origins, database_url, flag, log_level, number, registration, secret,
+    address, cors_origins, database_url, flag, log_level, number, registration, secret, switch,
     trusted_proxies,
 };
 
@@ -49,6 +49,7 @@ struct Variables {
     tls_cert: Option<String>,
     tls_key: Option<String>,
     cors_origins: Option<String>,
+    docs: Option<String>,
     max_connections: Option<String>,
     drain_delay_seconds: Option<String>,
     jwt_secret: Option<String>,
@@ -69,7 +70,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -80,6 +81,7 @@ const NAMES: [&str; 27] = [
     "TLS_CERT",
     "TLS_KEY",
     "CORS_ORIGINS",
+    "DOCS",
     "MAX_CONNECTIONS",
     "DRAIN_DELAY_SECONDS",
     "JWT_SECRET",
@@ -110,6 +112,8 @@ pub struct Config {
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
+    /// Whether the API's description is served.
+    pub docs: bool,
     /// Client connections of the whole process.
     pub max_connections: usize,
     /// How long the service keeps listening after the signal to stop.
@@ -205,6 +209,7 @@ impl Config {
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
+            docs: switch("DOCS", raw.docs.as_deref(), true)?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
             drain_delay: Duration::from_secs(number(
                 "DRAIN_DELAY_SECONDS",
@@ -331,6 +336,7 @@ mod tests {
             (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
             (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
             (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
+            (vec![("DOCS", "false")], "DOCS"),
             (vec![("LOG", "loud")], "LOG"),
             (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
             (vec![url], "JWT_SECRET"),

@@ -7,6 +7,7 @@ mod health;
 mod index;
 mod list;
 mod mappings;
+mod openapi;
 mod patients;
 mod resource;
 
@@ -31,7 +32,8 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index()))),
+        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index(worker)))),
+        (Route::OpenApi, Method::GET) => Box::pin(ready(Ok(openapi::document(&request)))),
         (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),

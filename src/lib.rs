@@ -21,6 +21,8 @@
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, responses, problems,
 //!   and the budget of the bytes held for clients.
 //! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
+//! - [`openapi`] describes all of it to clients, from the routes, fields, rules and errors that the
+//!   service uses.
 //! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
 //!   rest; the statements under `sql/`, rows, errors, migrations, and the embedded server.
 //!
@@ -39,9 +41,12 @@
 //! 5. [`app`]
 //! 6. [`config`]
 //! 7. [`auth`]
-//! 8. [`routes`], [`http`], [`models`]
-//! 9. [`db`]
-//! 10. [`error`], [`json`], [`id`], [`secret`]
+//! 8. [`openapi`]
+//! 9. [`routes`]
+//! 10. [`models`]
+//! 11. [`http`]
+//! 12. [`db`]
+//! 13. [`error`], [`json`], [`id`], [`secret`]
 //!
 //! # What always holds
 //!
@@ -68,6 +73,7 @@ pub mod http;
 pub mod id;
 pub mod json;
 pub mod models;
+pub mod openapi;
 pub mod routes;
 pub mod secret;
 pub mod server;

@@ -1,4 +1,4 @@
-//! The command line: serve (the default), migrate, admin, user.
+//! The command line: serve (the default), migrate, admin, user, openapi.
 
 /// Commands of more than a few lines.
 mod commands {
@@ -7,6 +7,7 @@ mod commands {
 mod log;
 
 use std::future::pending;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use healthcare_backend::app::App;
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::{ConnectOptions, Sql, migrations};
+use healthcare_backend::openapi;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server::serve;
 use healthcare_backend::worker::max_database_connections;
@@ -61,6 +63,8 @@ enum Command {
         #[arg(long)]
         revoke: bool,
     },
+    /// Print the description of the API (OpenAPI 3.1).
+    Openapi,
     /// Manage accounts, also where registering is closed.
     User {
         #[command(subcommand)]
@@ -79,6 +83,9 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Openapi) = arguments.command {
+        return print_description();
+    }
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => {
@@ -105,6 +112,8 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
     match &arguments.command {
         None => run_server(config, false).await,
         Some(Command::Serve { examples }) => run_server(config, *examples).await,
+        // It needs neither settings nor a database.
+        Some(Command::Openapi) => Ok(()),
         Some(Command::Migrate) => {
             let database = RunningDatabase::join(config).await?;
             migrations::run(database.connect_options(), 1).await?;
@@ -287,6 +296,20 @@ impl RunningDatabase {
     fn stop(&mut self) {
         if let Self::Embedded(embedded) = self {
             embedded.stop();
+        }
+    }
+}
+
+/// Prints the document. Whoever closes the pipe early has seen enough.
+fn print_description() -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    let written = serde_json::to_writer_pretty(&mut stdout, &openapi::value());
+    match written.map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("healthcare-backend: cannot write: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use hyper::Method;
 
+use crate::http::query::Parameter;
 use crate::id::parse_id;
+use crate::models::{doctor, mapping, patient};
 
 /// A path of the service, with its id parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// The name, the version and links.
     Index,
+    /// The description of the API.
+    OpenApi,
     Live,
     Ready,
     Register,
@@ -55,6 +59,7 @@ impl Route {
         }
         Some(match segments.get(..count)? {
             ["api"] => Self::Index,
+            ["openapi.json"] => Self::OpenApi,
             ["health", "live"] => Self::Live,
             ["health"] | ["health", "ready"] => Self::Ready,
             ["api", "auth", "register"] => Self::Register,
@@ -78,6 +83,7 @@ impl Route {
     pub fn label(self) -> &'static str {
         match self {
             Self::Index => "/api",
+            Self::OpenApi => "/openapi.json",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Register => "/api/auth/register",
@@ -99,9 +105,12 @@ impl Route {
     /// The `Allow` header: exactly the methods that work (RFC 9110, section 10.2.1).
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Index | Self::Live | Self::Ready | Self::Me | Self::PatientMappings(_) => {
-                "GET, HEAD, OPTIONS"
-            }
+            Self::Index
+            | Self::OpenApi
+            | Self::Live
+            | Self::Ready
+            | Self::Me
+            | Self::PatientMappings(_) => "GET, HEAD, OPTIONS",
             Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
             Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
@@ -115,16 +124,25 @@ impl Route {
         self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
     }
 
-    /// Whether the method takes a query string: only lists do.
-    pub fn takes_query(self, method: &Method) -> bool {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
+    /// The query parameters that the method takes: only lists have any.
+    pub fn parameters(self, method: &Method) -> &'static [Parameter] {
+        const PATIENTS: &[Parameter] =
+            &[patient::SEARCH, patient::GENDER, Parameter::LIMIT, Parameter::AFTER];
+        const DOCTORS: &[Parameter] =
+            &[doctor::SEARCH, doctor::SPECIALIZATION, Parameter::LIMIT, Parameter::AFTER];
+        const MAPPINGS: &[Parameter] =
+            &[mapping::PATIENT_ID, mapping::DOCTOR_ID, Parameter::LIMIT, Parameter::AFTER];
+        const PAGE: &[Parameter] = &[Parameter::LIMIT, Parameter::AFTER];
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return &[];
+        }
         match self {
-            Self::Patients
-            | Self::Doctors
-            | Self::Mappings
-            | Self::Mapping(_)
-            | Self::PatientMappings(_) => reads,
+            Self::Patients => PATIENTS,
+            Self::Doctors => DOCTORS,
+            Self::Mappings => MAPPINGS,
+            Self::Mapping(_) | Self::PatientMappings(_) => PAGE,
             Self::Index
+            | Self::OpenApi
             | Self::Live
             | Self::Ready
             | Self::Register
@@ -134,14 +152,14 @@ impl Route {
             | Self::Me
             | Self::Password
             | Self::Patient(_)
-            | Self::Doctor(_) => false,
+            | Self::Doctor(_) => &[],
         }
     }
 
     /// Whether the route is unavailable before the database is.
     pub fn needs_database(self) -> bool {
         match self {
-            Self::Index | Self::Live => false,
+            Self::Index | Self::OpenApi | Self::Live => false,
             Self::Ready
             | Self::Register
             | Self::Login
@@ -159,9 +177,15 @@ impl Route {
         }
     }
 
+    /// Whether the route is taken away with `DOCS=off`.
+    pub fn is_documentation(self) -> bool {
+        matches!(self, Self::OpenApi)
+    }
+
     pub fn access(self) -> Access {
         match self {
             Self::Index
+            | Self::OpenApi
             | Self::Live
             | Self::Ready
             | Self::Register

@@ -102,7 +102,8 @@ fn too_slow() -> Error {
 fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What is the same for everybody may be cached.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -116,7 +117,9 @@ async fn dispatch(
     request: Request,
 ) -> Result<Response> {
     head::check(&request)?;
-    let route = Route::parse(request.uri().path()).ok_or(Error::NotFound)?;
+    let route = Route::parse(request.uri().path())
+        .filter(|route| worker.app.config.docs || !route.is_documentation())
+        .ok_or(Error::NotFound)?;
     entry.route = route.label();
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow() });
@@ -146,7 +149,7 @@ async fn dispatch(
             Some(user)
         }
     };
-    if !route.takes_query(request.method()) {
+    if route.parameters(request.method()).is_empty() {
         Query::none(request.uri().query())?;
     }
     match user {

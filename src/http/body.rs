@@ -103,8 +103,13 @@ fn check_type(headers: &HeaderMap) -> Result<()> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (Some(value), None) if value.to_str().is_ok_and(is_json) => Ok(()),
-        _ => Err(Error::UnsupportedMediaType("The body must be application/json in UTF-8.")),
+        _ => Err(not_json()),
     }
+}
+
+/// The error if the body is not declared as JSON.
+pub fn not_json() -> Error {
+    Error::UnsupportedMediaType("The body must be application/json in UTF-8.")
 }
 
 /// `application/json`, with no charset but UTF-8 (RFC 8259, section 8.1). Other parameters have no

@@ -19,27 +19,26 @@ struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
-impl<'a> Problem<'a> {
-    fn json(error: &'a Error, request_id: &'a HeaderValue) -> Vec<u8> {
-        let (status, code) = error.status_and_code();
-        let problem = Problem {
-            r#type: "about:blank",
-            title: title(status),
-            status: status.as_u16(),
-            code,
-            detail: &error.detail(),
-            request_id: request_id.to_str().unwrap_or_default(),
-            errors: error.errors(),
-        };
-        // Serializing strings and numbers cannot fail.
-        serde_json::to_vec(&problem).unwrap_or_default()
-    }
+/// The body of the response to a failed request.
+pub fn json(error: &Error, request_id: &str) -> Vec<u8> {
+    let (status, code) = error.status_and_code();
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status: status.as_u16(),
+        code,
+        detail: &error.detail(),
+        request_id,
+        errors: error.errors(),
+    };
+    // Serializing strings and numbers cannot fail.
+    serde_json::to_vec(&problem).unwrap_or_default()
 }
 
 /// The raw response to a connection beyond the limit, whose requests are not parsed.
 pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
-    let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id);
     let request_id = request_id.to_str().unwrap_or_default();
+    let body = json(&Error::Overloaded { retry_after: 1 }, request_id);
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nx-request-id: {request_id}\r\ncache-control: no-store\r\n\
@@ -55,7 +54,8 @@ pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
 pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
-    *response.body_mut() = Body::Whole(Problem::json(error, request_id).into());
+    let request_id = request_id.to_str().unwrap_or_default();
+    *response.body_mut() = Body::Whole(json(error, request_id).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {
@@ -81,7 +81,7 @@ pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
 }
 
 /// The reason phrase of RFC 9110, which renamed 413 and 422.
-fn title(status: StatusCode) -> &'static str {
+pub fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
         StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",

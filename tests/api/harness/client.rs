@@ -181,7 +181,6 @@ impl Answer {
         }
         let id = self.header("x-request-id").unwrap();
         assert!((1..=128).contains(&id.len()), "{self:?}");
-        assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{self:?}");
         assert_ne!(self.status, 500, "{self:?}");
         if method == Method::HEAD || [204, 304].contains(&self.status.as_u16()) {
@@ -197,9 +196,7 @@ impl Answer {
         let value = self.json();
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let members: Vec<&String> = value.as_object().unwrap().keys().collect();
-        let mut expected = PROBLEM;
-        expected.sort_unstable();
-        assert_eq!(members, expected, "{self:?}");
+        assert_eq!(members, PROBLEM, "{self:?}");
         assert_eq!(value["request_id"], id, "{self:?}");
         assert_eq!(value["status"], self.status.as_u16(), "{self:?}");
         assert_eq!(self.status == 401, self.header("www-authenticate").is_some(), "{self:?}");

@@ -1,0 +1,192 @@
+//! Every path with its operations.
+
+use hyper::Method;
+use serde_json::{Map, Value, json};
+
+use super::operations::{Answer, Body, Content, Operation, operation, tag};
+use super::responses::{Responses, header_references};
+use super::schemas::reference;
+use super::{errors, examples, parameters};
+use crate::error::Error;
+use crate::routes::{Access, Route};
+
+/// The tag of what clients rarely call.
+pub const OTHER_METHODS: &str = "HEAD and OPTIONS";
+
+/// Every route, with its other paths.
+const ROUTES: [(Route, &[&str]); 17] = [
+    (Route::Index, &["/"]),
+    (Route::OpenApi, &[]),
+    (Route::Live, &[]),
+    (Route::Ready, &["/health"]),
+    (Route::Register, &[]),
+    (Route::Login, &[]),
+    (Route::Refresh, &["/api/auth/token/refresh"]),
+    (Route::Logout, &[]),
+    (Route::Me, &[]),
+    (Route::Password, &[]),
+    (Route::Patients, &[]),
+    (Route::Patient(1), &[]),
+    (Route::Doctors, &[]),
+    (Route::Doctor(1), &[]),
+    (Route::Mappings, &[]),
+    (Route::Mapping(1), &[]),
+    (Route::PatientMappings(1), &[]),
+];
+
+/// All paths.
+pub fn all(responses: &mut Responses) -> Value {
+    let mut paths = Map::new();
+    for (route, others) in ROUTES {
+        paths.insert(route.label().to_owned(), path(responses, route, false));
+        for other in others {
+            paths.insert((*other).to_owned(), path(responses, route, true));
+        }
+    }
+    paths.into()
+}
+
+/// One path of a route; `other` if it is not the first.
+fn path(responses: &mut Responses, route: Route, other: bool) -> Value {
+    let mut operations = Map::new();
+    for name in route.allow().split(", ") {
+        let Ok(method) = name.parse::<Method>() else { continue };
+        let described = describe(responses, route, &method, other);
+        operations.insert(name.to_ascii_lowercase(), described);
+    }
+    operations.into()
+}
+
+fn describe(responses: &mut Responses, route: Route, method: &Method, other: bool) -> Value {
+    let operation = operation(route, method);
+    let head = *method == Method::HEAD;
+    let rare = head || *method == Method::OPTIONS;
+    let mut id = operation.id.to_owned();
+    let mut summary = operation.summary.to_owned();
+    if rare {
+        id = format!("{}{}", method.as_str().to_ascii_lowercase(), capitalized(&id));
+    }
+    if head {
+        summary = format!("{summary}, without a body");
+    }
+    if other {
+        id.push_str("AtOtherPath");
+        summary.push_str(" (another path)");
+    }
+    let mut described = json!({
+        "operationId": id,
+        "tags": [if rare { OTHER_METHODS } else { tag(route) }],
+        "summary": summary,
+    });
+    if !operation.description.is_empty() && !rare {
+        described["description"] = operation.description.into();
+    }
+    described["security"] = match route.access() {
+        Access::User if *method != Method::OPTIONS => json!([{"bearer": []}]),
+        _ => json!([]),
+    };
+    let mut parameters = parameters::of(route, method);
+    parameters.extend(operation.headers.iter().map(|name| parameters::header(name)));
+    parameters.push(parameters::header("RequestId"));
+    described["parameters"] = parameters.into();
+    if let Some(body) = &operation.body {
+        described["requestBody"] = request_body(operation.id, body);
+    }
+    let mut answers: Map<String, Value> = Map::new();
+    for answer in operation.answers {
+        answers.insert(answer.status.to_string(), success(operation.id, answer, head));
+    }
+    let body = operation.body.as_ref().map(|body| body.schema);
+    answers.extend(responses.of(&possible_errors(route, method, operation), body, head));
+    described["responses"] = answers.into();
+    described
+}
+
+fn request_body(operation: &str, body: &Body) -> Value {
+    let mut content = json!({"schema": reference(body.schema)});
+    if let Some(sent) = examples::sent(operation) {
+        content["example"] = sent.clone();
+    }
+    json!({"required": true, "content": {"application/json": content}})
+}
+
+fn success(operation: &str, answer: &Answer, head: bool) -> Value {
+    let headers = header_references(answer.headers);
+    let mut success = json!({"description": answer.description, "headers": headers});
+    let schema = match answer.content {
+        Content::None => return success,
+        Content::Document => json!({"type": "object", "required": ["openapi", "info", "paths"]}),
+        Content::One(name) => reference(name),
+        Content::List(name) => json!({"type": "array", "items": reference(name)}),
+    };
+    if head {
+        return success;
+    }
+    let mut content = json!({"schema": schema});
+    if let Some(body) = examples::body(operation) {
+        content["example"] = body.clone();
+    }
+    success["content"] = json!({"application/json": content});
+    if let Some((target, id)) = answer.link {
+        success["links"] = json!({target: {"operationId": target, "parameters": {"id": id}}});
+    }
+    success
+}
+
+/// The errors of an operation: those of every request, those that its path and method bring about,
+/// and those that its handler finds.
+fn possible_errors(route: Route, method: &Method, operation: Operation) -> Vec<Error> {
+    let mut possible = Vec::new();
+    let mut add = |wanted: &[fn(&Error) -> bool]| {
+        possible.extend(errors::all().into_iter().filter(|e| wanted.iter().any(|is| is(e))));
+    };
+    add(&[|e| {
+        matches!(
+            e,
+            Error::BadRequest(_)
+                | Error::BadQuery(_)
+                | Error::UriTooLong { .. }
+                | Error::HeadersTooLarge { .. }
+                | Error::Overloaded { .. }
+                | Error::Internal { .. }
+        )
+    }]);
+    if parameters::id_of(route, method).is_some() || route.is_documentation() {
+        add(&[|e| matches!(e, Error::NotFound)]);
+    }
+    if *method == Method::OPTIONS {
+        return possible;
+    }
+    if route.access() == Access::User {
+        add(&[|e| matches!(e, Error::Unauthorized | Error::InvalidToken)]);
+    }
+    if route.needs_database() {
+        add(&[|e| matches!(e, Error::DatabaseUnavailable { .. })]);
+        if !method.is_safe() {
+            add(&[|e| matches!(e, Error::Locked { .. } | Error::ReadOnly)]);
+        }
+    }
+    if let Some(body) = &operation.body {
+        add(&[|e| {
+            matches!(
+                e,
+                Error::MalformedJson { .. }
+                    | Error::RequestTimeout
+                    | Error::UnsupportedMediaType(_)
+            )
+        }]);
+        possible.extend((body.wrong)().err());
+    }
+    if !method.is_safe() {
+        possible.push(Error::BodyTooLarge { limit: operation.body_limit });
+    }
+    possible.extend(operation.errors);
+    possible
+}
+
+fn capitalized(name: &str) -> String {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + chars.as_str())
+}
