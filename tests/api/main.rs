@@ -23,6 +23,7 @@ mod logins;
 mod logs;
 mod mappings;
 mod memory;
+mod openapi;
 mod patients;
 mod program;
 mod properties;
