@@ -51,7 +51,7 @@ pub fn of(route: Route, method: &Method) -> Vec<Value> {
             "in": "path",
             "required": true,
             "description": format!("The id of the {whose}."),
-            "schema": rules::id(),
+            "schema": rules::any_id(1),
             "example": 1,
         })
     });

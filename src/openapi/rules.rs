@@ -47,11 +47,8 @@ pub fn rule(rule: Rule) -> Value {
             let marks = String::from_utf8_lossy(PHONE_MARKS).replace('-', r"\-");
             text(1, MAX_PHONE, &format!("^[0-9{marks}]*$"))
         }
-        Rule::Email => {
-            let mut schema = text(1, MAX_EMAIL, EMAIL);
-            schema["format"] = "email".into();
-            schema
-        }
+        // Not the format `email`, which is RFC 5321's.
+        Rule::Email => text(1, MAX_EMAIL, EMAIL),
         Rule::Metadata => json!({
             "type": "object",
             "description": format!(
@@ -62,8 +59,8 @@ pub fn rule(rule: Rule) -> Value {
         Rule::Id => json!({
             "type": ["integer", "string"],
             "minimum": 1,
-            "maximum": MAX_ID,
-            "pattern": "^[1-9][0-9]{0,15}$",
+            "maximum": i64::MAX,
+            "pattern": "^[1-9][0-9]{0,17}$",
             "description": "An id; a string of its digits is understood too.",
         }),
         Rule::NewPassword => json!({
@@ -142,12 +139,17 @@ pub fn id() -> Value {
     json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID})
 }
 
+/// An id to look for, which may be one that no row has.
+pub fn any_id(minimum: i64) -> Value {
+    json!({"type": "integer", "format": "int64", "minimum": minimum, "maximum": i64::MAX})
+}
+
 /// What a query parameter takes.
 pub fn parameter(accepts: Accepts) -> Value {
     match accepts {
         Accepts::Limit => json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
-        Accepts::After => json!({"type": "integer", "minimum": 0, "maximum": MAX_ID}),
-        Accepts::Id => id(),
+        Accepts::After => any_id(0),
+        Accepts::Id => any_id(1),
         Accepts::Text { min, max } => text(min, max, NO_NUL),
         Accepts::Choice(words) => json!({"type": "string", "pattern": in_any_case(words)}),
     }
