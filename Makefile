@@ -9,13 +9,14 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman
+	.ci/install postgresql newman openapi
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
 	cargo test --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
+	.ci/openapi
 
 # The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".
 load:

@@ -44,8 +44,8 @@ pub struct Answer {
     pub content: Content,
     /// Those that not every answer has.
     pub headers: &'static [&'static str],
-    /// An operation for what was created, and where in the answer its id is.
-    pub link: Option<(&'static str, &'static str)>,
+    /// Operations for what was created, and where in the answer the id for each is.
+    pub links: &'static [(&'static str, &'static str)],
 }
 
 /// The body of an answer: the name of its schema.
@@ -60,15 +60,15 @@ pub enum Content {
 
 impl Answer {
     const fn new(status: u16, description: &'static str, content: Content) -> Self {
-        Self { status, description, content, headers: &[], link: None }
+        Self { status, description, content, headers: &[], links: &[] }
     }
 
     const fn with(self, headers: &'static [&'static str]) -> Self {
         Self { headers, ..self }
     }
 
-    const fn link(self, operation: &'static str, id: &'static str) -> Self {
-        Self { link: Some((operation, id)), ..self }
+    const fn links(self, links: &'static [(&'static str, &'static str)]) -> Self {
+        Self { links, ..self }
     }
 }
 

@@ -127,8 +127,11 @@ fn success(operation: &str, answer: &Answer, head: bool) -> Value {
         content["example"] = body.clone();
     }
     success["content"] = json!({"application/json": content});
-    if let Some((target, id)) = answer.link {
-        success["links"] = json!({target: {"operationId": target, "parameters": {"id": id}}});
+    let links = answer.links.iter().map(|(target, id)| {
+        ((*target).to_owned(), json!({"operationId": target, "parameters": {"id": id}}))
+    });
+    if !answer.links.is_empty() {
+        success["links"] = links.collect::<Map<_, _>>().into();
     }
     success
 }

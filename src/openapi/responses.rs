@@ -163,8 +163,8 @@ fn answer(status: StatusCode, errors: &[&Error], head: bool) -> Value {
                 {
                     "type": "object",
                     "properties": {
-                        "status": {"const": status.as_u16()},
-                        "code": {"enum": codes},
+                        "status": {"type": "integer", "const": status.as_u16()},
+                        "code": {"type": "string", "enum": codes},
                     },
                 },
             ],

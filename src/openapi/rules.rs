@@ -51,6 +51,7 @@ pub fn rule(rule: Rule) -> Value {
         Rule::Email => text(1, MAX_EMAIL, EMAIL),
         Rule::Metadata => json!({
             "type": "object",
+            "additionalProperties": true,
             "description": format!(
                 "Fields of your own: any JSON without U+0000, at most {MAX_METADATA} bytes of \
                  text. Kept byte for byte, and replaced as a whole."

@@ -52,14 +52,14 @@ fn operations() -> impl Iterator<Item = (String, &'static str, &'static Value)> 
 #[tokio::test]
 async fn the_service_and_the_program_tell_the_same() {
     let server = TestServer::start().await;
-    let served = server.anyone().get("/openapi.json").await.expect(200);
-    assert_eq!(served.json(), openapi::value());
-    let tag = served.header("etag").unwrap();
+    let answer = server.anyone().get("/openapi.json").await.expect(200);
+    assert_eq!(answer.json(), openapi::value());
+    let tag = answer.header("etag").unwrap();
     let anyone = server.anyone().with("if-none-match", tag);
     assert_eq!(anyone.get("/openapi.json").await.expect(304).header("etag"), Some(tag));
     let printed = Workplace::new().run(&["openapi"], &[("PORT", "is not looked at")]);
     assert_eq!(printed.code, Some(0), "{printed:?}");
-    assert_eq!(serde_json::from_str::<Value>(&printed.stdout).unwrap(), served.json());
+    assert_eq!(serde_json::from_str::<Value>(&printed.stdout).unwrap(), answer.json());
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ const CHANGE: &str = "Changes the fields that are sent and leaves the others; `n
 pub fn patients(method: &Method) -> Operation {
     const CREATED: &[Answer] = &[Answer::new(201, "The patient.", Content::One("Patient"))
         .with(&["etag", "location"])
-        .link("getPatient", "$response.body#/id")];
+        .links(&[("getPatient", "$response.body#/id"), ("deletePatient", "$response.body#/id")])];
     const LIST: &[Answer] =
         &[Answer::new(200, "Your patients.", Content::List("Patient")).with(&["link"])];
     match *method {
@@ -59,7 +59,7 @@ fn wrong_patient() -> Result<()> {
 pub fn doctors(method: &Method) -> Operation {
     const CREATED: &[Answer] = &[Answer::new(201, "The doctor.", Content::One("Doctor"))
         .with(&["etag", "location"])
-        .link("getDoctor", "$response.body#/id")];
+        .links(&[("getDoctor", "$response.body#/id"), ("deleteDoctor", "$response.body#/id")])];
     const LIST: &[Answer] =
         &[Answer::new(200, "The doctors.", Content::List("Doctor")).with(&["link"])];
     match *method {
@@ -100,8 +100,11 @@ fn wrong_doctor() -> Result<()> {
 }
 
 pub fn mappings(method: &Method) -> Operation {
-    const CREATED: &[Answer] = &[Answer::new(201, "The mapping.", Content::One("Mapping"))
-        .link("deleteMapping", "$response.body#/id")];
+    const CREATED: &[Answer] =
+        &[Answer::new(201, "The mapping.", Content::One("Mapping")).links(&[
+            ("listPatientsDoctors", "$response.body#/patient_id"),
+            ("deleteMapping", "$response.body#/id"),
+        ])];
     const LIST: &[Answer] =
         &[Answer::new(200, "The mappings of your patients.", Content::List("Mapping"))
             .with(&["link"])];

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use healthcare_backend::openapi;
 use hyper::Method;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName};
 use jsonschema::Validator;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ pub fn check_problem(body: &[u8]) -> Result<(), String> {
 
 fn check_headers(described: &Value, headers: &HeaderMap) -> Result<(), String> {
     let described = described.as_object().unwrap();
-    for name in headers.keys().map(|name| name.as_str()) {
+    for name in headers.keys().map(HeaderName::as_str) {
         let known = described.contains_key(name) || name == "content-type";
         if !known && !OF_THE_MESSAGE.contains(&name) {
             return Err(format!("the header {name} is not described"));
