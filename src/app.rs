@@ -15,6 +15,7 @@ use crate::config::{Config, MAX_TOKEN_TTL};
 use crate::db::{ConnectOptions, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
+use crate::openapi;
 use crate::secret::Secret;
 
 /// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
@@ -46,6 +47,10 @@ impl App {
     /// the connect options are the database's and not those of the settings.
     pub fn new(config: Config, database: ConnectOptions, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
+        if config.docs {
+            // Made now, and not while a worker's requests wait for it.
+            openapi::document();
+        }
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),

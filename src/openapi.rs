@@ -47,6 +47,7 @@ pub fn document() -> &'static Document {
 /// The document, whose members stand in the order in which people read them.
 pub fn value() -> Value {
     let mut responses = Responses::default();
+    // First, because the answers are collected on the way.
     let paths = paths::all(&mut responses);
     json!({
         "openapi": "3.1.1",

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::http::problem;
 use crate::http::query::Query;
+use crate::http::{body, head, problem};
 
 /// The id of the request in examples.
 const REQUEST_ID: &str = "710bd1f180ec3e2d0000000000000005";
@@ -65,15 +65,15 @@ errors! {
         "the doctor is assigned to a patient of anybody's";
     Error::PreconditionFailed => Error::PreconditionFailed,
         "`If-Match` names another version; nothing was changed";
-    Error::BodyTooLarge { .. } => Error::BodyTooLarge { limit: crate::http::body::LIMIT },
+    Error::BodyTooLarge { .. } => Error::BodyTooLarge { limit: body::LIMIT },
         "a body over the limit; the connection is closed";
-    Error::UriTooLong { .. } => Error::UriTooLong { limit: crate::http::head::MAX_TARGET },
+    Error::UriTooLong { .. } => Error::UriTooLong { limit: head::MAX_TARGET },
         "a request target over the limit";
     Error::HeadersTooLarge { .. } => {
-            Error::HeadersTooLarge { limit: crate::http::head::MAX_HEADERS }
+            Error::HeadersTooLarge { limit: head::MAX_HEADERS }
         },
         "headers over the limit";
-    Error::UnsupportedMediaType(_) => crate::http::body::not_json(),
+    Error::UnsupportedMediaType(_) => body::not_json(),
         "a body that is not declared as `application/json` in UTF-8, or is compressed";
     Error::Validation { .. } => Error::fields(Vec::new()),
         "fields that are missing, unknown, given twice, of the wrong type or out of range";

@@ -139,50 +139,31 @@ fn success(operation: &str, answer: &Answer, head: bool) -> Value {
 /// The errors of an operation: those of every request, those that its path and method bring about,
 /// and those that its handler finds.
 fn possible_errors(route: Route, method: &Method, operation: Operation) -> Vec<Error> {
-    let mut possible = Vec::new();
-    let mut add = |wanted: &[fn(&Error) -> bool]| {
-        possible.extend(errors::all().into_iter().filter(|e| wanted.iter().any(|is| is(e))));
-    };
-    add(&[|e| {
-        matches!(
-            e,
-            Error::BadRequest(_)
-                | Error::BadQuery(_)
-                | Error::UriTooLong { .. }
-                | Error::HeadersTooLarge { .. }
-                | Error::Overloaded { .. }
-                | Error::Internal { .. }
-        )
-    }]);
-    if parameters::id_of(route, method).is_some() || route.is_documentation() {
-        add(&[|e| matches!(e, Error::NotFound)]);
-    }
-    if *method == Method::OPTIONS {
-        return possible;
-    }
-    if route.access() == Access::User {
-        add(&[|e| matches!(e, Error::Unauthorized | Error::InvalidToken)]);
-    }
-    if route.needs_database() {
-        add(&[|e| matches!(e, Error::DatabaseUnavailable { .. })]);
-        if !method.is_safe() {
-            add(&[|e| matches!(e, Error::Locked { .. } | Error::ReadOnly)]);
+    // `OPTIONS` is answered before anything but the path is looked at.
+    let runs = *method != Method::OPTIONS;
+    let (private, writes) = (route.access() == Access::User, !method.is_safe());
+    let database = runs && route.needs_database();
+    let mut possible = errors::all();
+    possible.retain(|error| match error {
+        Error::BadRequest(_)
+        | Error::BadQuery(_)
+        | Error::UriTooLong { .. }
+        | Error::HeadersTooLarge { .. }
+        | Error::Overloaded { .. }
+        | Error::Internal { .. } => true,
+        Error::NotFound => parameters::id_of(route, method).is_some() || route.is_documentation(),
+        Error::Unauthorized | Error::InvalidToken => runs && private,
+        Error::DatabaseUnavailable { .. } => database,
+        Error::Locked { .. } | Error::ReadOnly => database && writes,
+        Error::MalformedJson { .. } | Error::RequestTimeout | Error::UnsupportedMediaType(_) => {
+            operation.body.is_some()
         }
-    }
-    if let Some(body) = &operation.body {
-        add(&[|e| {
-            matches!(
-                e,
-                Error::MalformedJson { .. }
-                    | Error::RequestTimeout
-                    | Error::UnsupportedMediaType(_)
-            )
-        }]);
-        possible.extend((body.wrong)().err());
-    }
-    if !method.is_safe() {
+        _ => false,
+    });
+    if writes {
         possible.push(Error::BodyTooLarge { limit: operation.body_limit });
     }
+    possible.extend(operation.body.and_then(|body| (body.wrong)().err()));
     possible.extend(operation.errors);
     possible
 }

@@ -33,7 +33,7 @@ pub fn headers() -> Value {
             "schema": {"type": "string", "const": "nosniff"},
         },
         "etag": {
-            "description": "The version in quotes.",
+            "description": "Another for each version of what is shown.",
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[0-9A-Za-z_-]+\"$"},
             "example": "\"1\"",

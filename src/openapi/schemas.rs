@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::errors;
-use super::rules::{column, field, id, listed};
+use super::rules::{column, field, id, listed, rule};
 use crate::db::FromRow;
 use crate::db::row::Column;
 use crate::error::MAX_FIELD_ERRORS;
@@ -128,7 +128,7 @@ fn session() -> Value {
             "refresh_token",
             json!({"type": "string", "description": "For one exchange for a new session."}),
         ),
-        ("user", super::schemas::reference("User")),
+        ("user", reference("User")),
     ])
 }
 
@@ -150,7 +150,7 @@ fn assigned_doctor() -> Value {
 /// What a required text of this name is shown as.
 fn rule_of(name: &str, fields: &[Field]) -> Value {
     let field = fields.iter().find(|field| field.name == name);
-    field.map_or(Value::Bool(true), |field| super::rules::rule(field.rule))
+    field.map_or(Value::Bool(true), |field| rule(field.rule))
 }
 
 fn problem() -> Value {
