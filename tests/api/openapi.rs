@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 
 use healthcare_backend::openapi;
 use hyper::Method;
+use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use crate::access::table::TABLE;
-use crate::harness::description::{DESCRIPTION, resolved};
+use crate::harness::description::{self, DESCRIPTION, resolved};
 use crate::harness::program::Workplace;
 use crate::harness::{TestDb, TestServer};
 
@@ -72,6 +73,36 @@ async fn it_can_be_taken_away() {
     let index = anyone.get("/").await.expect(200).json();
     assert_eq!(index["links"].get("openapi"), None);
     assert_eq!(index["links"]["patients"], "/api/patients");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_as_described_is_found() {
+    let server = TestServer::start().await;
+    let answer = server.anyone().get("/health/live").await.expect(200);
+    let check = |target: &str, status: u16, headers: &HeaderMap, body: &[u8]| {
+        description::check(&Method::GET, target, status, headers, body)
+    };
+    let (target, headers, body) = ("/health/live", &answer.headers, &answer.body[..]);
+    assert_eq!(check(target, 200, headers, body), Ok(()));
+    let [mut missing, mut unknown, mut html] = [headers, headers, headers].map(HeaderMap::clone);
+    missing.remove("x-request-id");
+    unknown.insert("x-powered-by", HeaderValue::from_static("x"));
+    html.insert("content-type", HeaderValue::from_static("text/html"));
+    for (wrong, what) in [
+        (check(target, 201, headers, body), "a status"),
+        (check("/api/patients", 200, headers, body), "a type"),
+        (check("/api/nurses", 200, headers, body), "a path"),
+        (check(target, 200, &missing, body), "a header that is missing"),
+        (check(target, 200, &unknown, body), "a header too many"),
+        (check(target, 200, &html, body), "a media type"),
+        (check(target, 200, headers, br#"{"status":"ok","more":1}"#), "a member too many"),
+        (check(target, 200, headers, b"{}"), "a member that is missing"),
+        (check(target, 200, headers, br#"{"status":"well"}"#), "a value"),
+        (check(target, 200, headers, b"ok"), "no JSON"),
+        (check(target, 200, headers, b""), "no body"),
+    ] {
+        assert!(wrong.is_err(), "{what}");
+    }
 }
 
 #[test]
@@ -135,8 +166,7 @@ fn every_body_has_an_example_that_fits() {
             assert!(!all.is_empty() || path == "/openapi.json", "{method} {path}");
             for example in all {
                 let body = example.to_string();
-                let checked =
-                    crate::harness::description::check_body(&content["schema"], body.as_bytes());
+                let checked = description::check_body(&content["schema"], body.as_bytes());
                 assert_eq!(checked, Ok(()), "{method} {path}: {example}");
             }
         }
