@@ -1,7 +1,7 @@
 # `make run` serves, `make test` tests all of it, `make load` and `make bench` measure. What is missing
 # is installed, and nothing is asked.
 
-.PHONY: run test load bench
+.PHONY: run test load bench package test-packages
 
 run:
 	.ci/install postgresql
@@ -9,14 +9,16 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman openapi
+	.ci/install postgresql newman openapi deny prometheus curl
 	cargo fmt --check
+	.ci/deny
 	cargo clippy --all-targets -- -D warnings
 	cargo test
 	cargo test --benches
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
 	.ci/openapi
+	.ci/metrics
 
 # The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".
 load:
@@ -26,3 +28,14 @@ load:
 bench:
 	.ci/install postgresql
 	cargo bench
+
+# The Debian package, in target/debian.
+package:
+	.ci/install cargo-deb
+	PATH="$$PWD/target/cargo-deb/bin:$$PATH" cargo deb --locked
+
+# As root, with podman and podman-compose.
+test-packages:
+	.ci/install cargo-deb
+	.ci/deb
+	.ci/container

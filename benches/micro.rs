@@ -14,6 +14,7 @@ use healthcare_backend::auth::token::Keys;
 use healthcare_backend::error::{Error, FieldError};
 use healthcare_backend::http::problem;
 use healthcare_backend::http::query::{Query, next_page};
+use healthcare_backend::metrics::RequestMetrics;
 use healthcare_backend::models::input::read_new;
 use healthcare_backend::models::patient::FIELDS;
 use healthcare_backend::routes::Route;
@@ -30,6 +31,7 @@ fn main() {
     tokens(&mut criterion);
     bodies(&mut criterion);
     answers(&mut criterion);
+    metrics(&mut criterion);
     criterion.final_summary();
 }
 
@@ -77,6 +79,17 @@ fn answers(criterion: &mut Criterion) {
     let error = Error::fields(errors);
     let id = HeaderValue::from_static("0123456789abcdef");
     criterion.bench_function("answer, an error", |bencher| {
-        bencher.iter(|| problem::response(black_box(&error), &id));
+        bencher.iter(|| problem::response(black_box(&error), &id, None));
+    });
+}
+
+fn metrics(criterion: &mut Criterion) {
+    let requests = RequestMetrics::default();
+    // As many as there usually are, the slowest to be found.
+    for route in ["/api", "/health/live", "/health/ready", "/metrics", "/api/auth/me"] {
+        requests.record(route, "GET", 200, 1);
+    }
+    criterion.bench_function("metrics, a request", |bencher| {
+        bencher.iter(|| requests.record("/api/patients/{id}", "GET", 200, black_box(70)));
     });
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::header::HeaderValue;
-use tokio::sync::{Semaphore, SetOnce};
+use tokio::sync::SetOnce;
 
 use crate::auth::login_locks::LoginLocks;
 use crate::auth::password::Passwords;
@@ -12,14 +12,19 @@ use crate::auth::refresh::RefreshKeys;
 use crate::auth::session::EndedSessions;
 use crate::auth::token::Keys;
 use crate::config::{Config, MAX_TOKEN_TTL};
-use crate::db::{ConnectOptions, Pool, Readiness};
+use crate::db::{ConnectOptions, Imports, Pool, Readiness};
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
+use crate::metrics::Metrics;
 use crate::openapi;
 use crate::secret::Secret;
 
-/// The most large heads in progress, in the whole process. Each takes at most 128 KiB.
-const LARGE_HEADS: usize = 32;
+/// The bytes of all large heads, in the whole process: 32 of 128 KiB, and 8 of one network.
+const LARGE_HEADS: usize = 4 << 20;
+
+/// Imports at once, in the whole process. Each has a database connection of its own, and holds 768
+/// KiB of the budget.
+pub const IMPORTS: usize = 4;
 
 /// Created once for the process.
 pub struct App {
@@ -30,10 +35,13 @@ pub struct App {
     pub login_locks: LoginLocks,
     pub request_ids: RequestIds,
     pub readiness: Readiness,
+    pub metrics: Metrics,
+    pub imports: Imports,
     /// The budget of the bytes held for clients.
     pub budget: Arc<Budget>,
-    /// Permits for heads that exceed hyper's initial buffer.
-    pub large_heads: Arc<Semaphore>,
+    /// The budget of heads that exceed hyper's initial buffer. It is not that of bodies, because
+    /// what has no token yet must not take from those who have one.
+    pub large_heads: Arc<Budget>,
     pub config: Config,
     /// Set once the database has the schema that the statements need.
     pub schema_is_ready: SetOnce<()>,
@@ -59,8 +67,10 @@ impl App {
             login_locks: LoginLocks::default(),
             request_ids: RequestIds::new()?,
             readiness: Readiness::new(&database),
+            metrics: Metrics::default(),
+            imports: Imports::start(database.clone(), IMPORTS)?,
             budget: Arc::default(),
-            large_heads: Arc::new(Semaphore::new(LARGE_HEADS)),
+            large_heads: Arc::new(Budget::new(LARGE_HEADS)),
             config,
             schema_is_ready: SetOnce::new(),
             database,

@@ -3,23 +3,25 @@
 //!
 //! Error messages name the variable, but never show the value of a secret or an address.
 
+mod dotenv;
 mod tls;
 mod values;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dotenv::DotEnv;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
-    address, cors_origins, database_url, flag, log_level, number, registration, secret, switch,
-    trusted_proxies,
+    address, cors_origins, database_url, flag, log_format, log_level, number, registration, secret,
+    socket_address, switch, trusted_proxies,
 };
 
 use tokio_rustls::rustls::ServerConfig;
@@ -28,6 +30,7 @@ use crate::auth::client_address::TrustedProxies;
 use crate::auth::throttle::Throttle;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
+use crate::http::upload;
 use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 /// The longest lifetime of an access token, in seconds.
@@ -44,13 +47,16 @@ struct Variables {
     data_dir: Option<String>,
     postgres_bin: Option<String>,
     migrate_on_start: Option<String>,
+    allow_unsafe_database: Option<String>,
     host: Option<String>,
     port: Option<String>,
+    metrics_addr: Option<String>,
     tls_cert: Option<String>,
     tls_key: Option<String>,
     cors_origins: Option<String>,
     docs: Option<String>,
     max_connections: Option<String>,
+    import_max_bytes: Option<String>,
     drain_delay_seconds: Option<String>,
     jwt_secret: Option<String>,
     jwt_secret_previous: Option<String>,
@@ -67,22 +73,26 @@ struct Variables {
     workers: Option<String>,
     pool_size: Option<String>,
     log: Option<String>,
+    log_format: Option<String>,
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 32] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
     "POSTGRES_BIN",
     "MIGRATE_ON_START",
+    "ALLOW_UNSAFE_DATABASE",
     "HOST",
     "PORT",
+    "METRICS_ADDR",
     "TLS_CERT",
     "TLS_KEY",
     "CORS_ORIGINS",
     "DOCS",
     "MAX_CONNECTIONS",
+    "IMPORT_MAX_BYTES",
     "DRAIN_DELAY_SECONDS",
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
@@ -99,6 +109,7 @@ const NAMES: [&str; 28] = [
     "WORKERS",
     "POOL_SIZE",
     "LOG",
+    "LOG_FORMAT",
 ];
 
 /// Checked settings.
@@ -107,8 +118,12 @@ pub struct Config {
     pub database: Database,
     /// If false, the program does not start on an outdated schema.
     pub migrate_on_start: bool,
+    /// If false, the program does not use a server that can lose acknowledged writes.
+    pub allow_unsafe_database: bool,
     pub host: IpAddr,
     pub port: u16,
+    /// Where metrics and health are served instead.
+    pub metrics_addr: Option<SocketAddr>,
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
@@ -116,9 +131,12 @@ pub struct Config {
     pub docs: bool,
     /// Client connections of the whole process.
     pub max_connections: usize,
+    /// The largest body of an import, in bytes.
+    pub import_max_bytes: usize,
     /// How long the service keeps listening after the signal to stop.
     pub drain_delay: Duration,
-    /// Absent only with [`Database::Embedded`], which has a generated secret.
+    /// Not needed with [`Database::Embedded`], which has a generated secret, nor by commands, which
+    /// sign no tokens.
     pub jwt_secret: Option<Secret>,
     /// The secret before the current one, whose tokens are still accepted.
     pub jwt_secret_previous: Option<Secret>,
@@ -137,6 +155,9 @@ pub struct Config {
     /// each.
     pub pool_size: usize,
     pub log: LevelFilter,
+    pub log_format: LogFormat,
+    /// What may be a mistake in the settings, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// Which PostgreSQL to use.
@@ -155,6 +176,15 @@ pub enum Registration {
     Open,
     /// Only the operator, on the command line.
     Closed,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 /// A wrong setting, named, in one line.
@@ -176,9 +206,10 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, ConfigError> {
 impl Config {
     /// Reads the environment, and `.env` in the working directory for what it does not set.
     pub fn from_env() -> Result<Self, ConfigError> {
-        let mut variables = dotenv()?;
+        let file = DotEnv::read()?;
+        let mut variables: HashMap<String, String> = file.variables.into_iter().collect();
         variables.extend(utf8(std::env::vars_os())?);
-        Self::from_variables(variables)
+        Ok(Self { warnings: file.warnings, ..Self::from_variables(variables)? })
     }
 
     /// Checks settings given as pairs. An empty value counts as not set.
@@ -197,27 +228,34 @@ impl Config {
                 postgres_bin: raw.postgres_bin.map(PathBuf::from),
             },
         };
-        let jwt_secret = secret("JWT_SECRET", raw.jwt_secret)?;
-        if jwt_secret.is_none() && matches!(database, Database::Url(_)) {
-            let length = format!("{MIN_SECRET_BYTES} bytes or more");
-            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
-        }
         Ok(Self {
             database,
             migrate_on_start: flag("MIGRATE_ON_START", raw.migrate_on_start.as_deref(), true)?,
+            allow_unsafe_database: flag(
+                "ALLOW_UNSAFE_DATABASE",
+                raw.allow_unsafe_database.as_deref(),
+                false,
+            )?,
             host: address("HOST", raw.host, IpAddr::V4(Ipv4Addr::LOCALHOST))?,
             port: number("PORT", raw.port, 8080, 0..=u16::MAX)?,
+            metrics_addr: socket_address("METRICS_ADDR", raw.metrics_addr.as_deref())?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
             docs: switch("DOCS", raw.docs.as_deref(), true)?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
+            import_max_bytes: number(
+                "IMPORT_MAX_BYTES",
+                raw.import_max_bytes,
+                upload::DEFAULT_LIMIT,
+                1..=1 << 40,
+            )?,
             drain_delay: Duration::from_secs(number(
                 "DRAIN_DELAY_SECONDS",
                 raw.drain_delay_seconds,
                 0,
                 0..=3600,
             )?),
-            jwt_secret,
+            jwt_secret: secret("JWT_SECRET", raw.jwt_secret)?,
             jwt_secret_previous: secret("JWT_SECRET_PREVIOUS", raw.jwt_secret_previous)?,
             token_ttl_seconds: number(
                 "TOKEN_TTL_SECONDS",
@@ -269,18 +307,18 @@ impl Config {
             workers: number("WORKERS", raw.workers, cores, 1..=1024)?,
             pool_size: number("POOL_SIZE", raw.pool_size, 32, 1..=10_000)?,
             log: log_level(raw.log.as_deref())?,
+            log_format: log_format(raw.log_format.as_deref())?,
+            warnings: Vec::new(),
         })
     }
-}
 
-/// The pairs of `.env`, if there is one.
-fn dotenv() -> Result<HashMap<String, String>, ConfigError> {
-    // dotenvy's errors quote the line, which may contain a secret.
-    let unreadable = |_| ConfigError(".env has a line that is not NAME=value".into());
-    match dotenvy::from_filename_iter(".env") {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(unreadable),
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        Err(error) => Err(unreadable(error)),
+    /// What only the service needs beyond the settings of every command.
+    pub fn check_for_service(&self) -> Result<(), ConfigError> {
+        if self.jwt_secret.is_none() && matches!(self.database, Database::Url(_)) {
+            let length = format!("{MIN_SECRET_BYTES} bytes or more");
+            return wrong(format!("JWT_SECRET must be set beside DATABASE_URL ({length})"));
+        }
+        Ok(())
     }
 }
 
@@ -303,61 +341,4 @@ fn utf8(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-
-    fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_variables(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())))
-    }
-
-    #[test]
-    fn nothing_set_means_the_embedded_database_on_loopback() {
-        let config = config(&[]).unwrap();
-        assert!(matches!(config.database, Database::Embedded { data_dir: None, .. }));
-        assert_eq!((config.host.to_string().as_str(), config.port), ("127.0.0.1", 8080));
-        assert_eq!((config.token_ttl_seconds, config.bcrypt_cost), (3600, 12));
-    }
-
-    #[test]
-    fn a_wrong_value_is_named_and_a_secret_is_not_shown() {
-        let url = ("DATABASE_URL", "postgres://u:hunter2@localhost/db");
-        let long = "0123456789abcdef0123456789abcdef";
-        for (pairs, name) in [
-            (vec![("PORT", "65536")], "PORT"),
-            (vec![("PORT", "-1")], "PORT"),
-            (vec![("HOST", "example")], "HOST"),
-            (vec![("BCRYPT_COST", "15")], "BCRYPT_COST"),
-            (vec![("DRAIN_DELAY_SECONDS", "3601")], "DRAIN_DELAY_SECONDS"),
-            (vec![("TOKEN_TTL_SECONDS", "0")], "TOKEN_TTL_SECONDS"),
-            (vec![("WORKERS", "0")], "WORKERS"),
-            (vec![("POOL_SIZE", "many")], "POOL_SIZE"),
-            (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
-            (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
-            (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
-            (vec![("DOCS", "false")], "DOCS"),
-            (vec![("LOG", "loud")], "LOG"),
-            (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET"),
-            (vec![url], "JWT_SECRET"),
-            (vec![("DATABASE_URL", "mysql://hunter2"), ("JWT_SECRET", long)], "DATABASE_URL"),
-        ] {
-            let message = config(&pairs).err().unwrap().to_string();
-            assert!(message.contains(name), "{message}");
-            assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
-        }
-        assert!(config(&[url, ("JWT_SECRET", long)]).is_ok());
-    }
-
-    #[test]
-    fn the_example_file_lists_every_setting_in_order() {
-        let example = include_str!("../.env.example");
-        let listed: Vec<&str> = example
-            .lines()
-            .filter_map(|line| line.trim_start_matches("# ").split_once('='))
-            .map(|(name, _)| name)
-            .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-            .collect();
-        assert_eq!(listed, NAMES);
-    }
-}
+mod tests;

@@ -23,7 +23,8 @@ impl FieldError {
 }
 
 /// A failed request. The data of a variant is for the response, except the causes of
-/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`Locked`](Error::Locked) and
+/// [`DatabaseUnavailable`](Error::DatabaseUnavailable), [`NotReady`](Error::NotReady),
+/// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Locked`](Error::Locked) and
 /// [`Internal`](Error::Internal), which are for the log alone. Causes never contain what a client
 /// sent or what a row holds.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub enum Error {
     EmailTaken,
     AlreadyAssigned,
     DoctorAssigned,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInProgress,
     PreconditionFailed,
     BodyTooLarge {
         limit: usize,
@@ -67,6 +70,8 @@ pub enum Error {
         detail: &'static str,
         errors: Vec<FieldError>,
     },
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused,
     /// Too many wrong passwords or registrations.
     TooManyAttempts {
         retry_after: u32,
@@ -77,7 +82,17 @@ pub enum Error {
     },
     /// This instance is about to stop. Only readiness says so; requests are still answered.
     Stopping,
+    /// The database cannot be used right now, and nothing was changed.
     DatabaseUnavailable {
+        cause: String,
+    },
+    /// What this instance needs of the database is not there, so nothing was tried.
+    NotReady {
+        detail: &'static str,
+        cause: String,
+    },
+    /// A change was sent to the database, which did not say whether it was made.
+    OutcomeUnknown {
         cause: String,
     },
     /// A row that the request needs stayed locked.
@@ -123,6 +138,7 @@ impl Error {
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
             Self::AlreadyAssigned => (StatusCode::CONFLICT, "already_assigned"),
             Self::DoctorAssigned => (StatusCode::CONFLICT, "doctor_assigned"),
+            Self::IdempotencyInProgress => (StatusCode::CONFLICT, "idempotency_in_progress"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UriTooLong { .. } => (StatusCode::URI_TOO_LONG, "uri_too_long"),
@@ -133,13 +149,17 @@ impl Error {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::Validation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+            }
             Self::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
             Self::Overloaded { .. } | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
             }
-            Self::DatabaseUnavailable { .. } | Self::Locked { .. } => {
+            Self::DatabaseUnavailable { .. } | Self::NotReady { .. } | Self::Locked { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
             }
+            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown"),
             Self::ReadOnly => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -150,7 +170,8 @@ impl Error {
         Cow::Borrowed(match self {
             Self::BadRequest(detail)
             | Self::UnsupportedMediaType(detail)
-            | Self::Validation { detail, .. } => detail,
+            | Self::Validation { detail, .. }
+            | Self::NotReady { detail, .. } => detail,
             Self::BadQuery(_) => "Some query parameters are unknown, repeated or out of range.",
             Self::MalformedJson { detail } => return detail.clone(),
             Self::Unauthorized => "This needs an access token: Authorization: Bearer <token>.",
@@ -172,6 +193,9 @@ impl Error {
             Self::EmailTaken => "There is an account with this e-mail address.",
             Self::AlreadyAssigned => "This doctor is assigned to this patient already.",
             Self::DoctorAssigned => "This doctor is assigned to a patient and cannot be deleted.",
+            Self::IdempotencyInProgress => {
+                "The first request with this Idempotency-Key is still running. Repeat it soon."
+            }
             Self::PreconditionFailed => "If-Match names another version; nothing was changed.",
             Self::BodyTooLarge { limit } => {
                 return format!("The body may have {limit} bytes at most.").into();
@@ -182,13 +206,20 @@ impl Error {
             Self::HeadersTooLarge { limit } => {
                 return format!("The headers may have {limit} bytes together at most.").into();
             }
+            Self::IdempotencyKeyReused => {
+                "This Idempotency-Key was sent with another request. Nothing was changed."
+            }
             Self::TooManyAttempts { .. } => {
                 "There were too many attempts. Try again after the time in Retry-After."
             }
             Self::Overloaded { .. } => "There is too much to do right now. Try again soon.",
             Self::Stopping => "This instance is stopping. Another will answer.",
             Self::DatabaseUnavailable { .. } => {
-                "The database did not answer in time. A change may or may not have been made."
+                "The database is not available right now. Nothing was changed."
+            }
+            Self::OutcomeUnknown { .. } => {
+                "The change may or may not have been made. Repeat the request with the same \
+                 Idempotency-Key; without one, look first."
             }
             Self::Locked { .. } => {
                 "Others were changing the same for too long. Nothing was changed."
@@ -210,6 +241,8 @@ impl Error {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::DatabaseUnavailable { cause }
+            | Self::NotReady { cause, .. }
+            | Self::OutcomeUnknown { cause }
             | Self::Locked { cause }
             | Self::Internal { cause } => Some(cause),
             _ => None,
@@ -223,11 +256,26 @@ impl Error {
                 Some(*retry_after)
             }
             Self::DatabaseUnavailable { .. }
+            | Self::NotReady { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Locked { .. }
             | Self::ReadOnly
+            | Self::IdempotencyInProgress
             | Self::Stopping => Some(1),
             _ => None,
         }
+    }
+
+    /// The error of a request that has changed something before: no longer can it say that nothing
+    /// was changed.
+    #[must_use]
+    pub fn after_a_change(self) -> Self {
+        let (status, code) = self.status_and_code();
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            return self;
+        }
+        let cause = self.cause().unwrap_or(code);
+        Self::OutcomeUnknown { cause: format!("after a change: {cause}") }
     }
 
     /// Whether part of the request may be unread, or its end is unknown, so that the connection

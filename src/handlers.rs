@@ -2,11 +2,14 @@
 //! create, list, get, update, delete.
 
 mod auth;
+mod bulk;
 mod doctors;
 mod health;
 mod index;
 mod list;
 mod mappings;
+mod metrics;
+mod once;
 mod openapi;
 mod patients;
 mod resource;
@@ -36,6 +39,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
         (Route::OpenApi, Method::GET) => Box::pin(ready(Ok(openapi::document(&request)))),
         (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
+        (Route::Metrics, Method::GET) => Box::pin(metrics::metrics(worker)),
         (Route::Register, Method::POST) => Box::pin(auth::register(worker, peer, request)),
         (Route::Login, Method::POST) => Box::pin(auth::login(worker, peer, request)),
         (Route::Refresh, Method::POST) => Box::pin(auth::refresh(worker, request)),
@@ -60,6 +64,8 @@ pub fn private(
 
         (Route::Patients, Method::POST) => Box::pin(patients::create(worker, user, request)),
         (Route::Patients, Method::GET) => Box::pin(patients::list(worker, user, request)),
+        (Route::PatientsExport, Method::GET) => Box::pin(bulk::export(worker, user, request)),
+        (Route::PatientsImport, Method::POST) => Box::pin(bulk::import(worker, user, request)),
         (Route::Patient(id), Method::GET) => Box::pin(patients::get(worker, user, id, request)),
         (Route::Patient(id), Method::PUT | Method::PATCH) => {
             Box::pin(patients::update(worker, user, id, request))

@@ -20,15 +20,18 @@
 //!   the response.
 //! - [`http`] is what the handlers use of HTTP: bodies, queries, entity tags, responses, problems,
 //!   and the budget of the bytes held for clients.
+//! - [`bulk`] has the two formats of import and export, and imports a stream of lines.
 //! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
 //! - [`openapi`] describes all of it to clients, from the routes, fields, rules and errors that the
 //!   service uses.
 //! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
-//!   rest; the statements under `sql/`, rows, errors, migrations, and the embedded server.
+//!   rest, both warm before requests come; the statements under `sql/`, rows, errors, migrations,
+//!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and
-//! `src/log.rs`, is the program: it parses the command line and uses the rest as a library.
+//! [`json`] (serialization), [`metrics`] (what is counted), [`id`] and [`secret`]. `src/main.rs`,
+//! with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
+//! rest as a library.
 //!
 //! # The layers
 //!
@@ -40,13 +43,12 @@
 //! 4. [`worker`]
 //! 5. [`app`]
 //! 6. [`config`]
-//! 7. [`auth`]
-//! 8. [`openapi`]
-//! 9. [`routes`]
-//! 10. [`models`]
-//! 11. [`http`]
-//! 12. [`db`]
-//! 13. [`error`], [`json`], [`id`], [`secret`]
+//! 7. [`auth`], [`openapi`]
+//! 8. [`bulk`], [`routes`]
+//! 9. [`models`]
+//! 10. [`http`]
+//! 11. [`db`]
+//! 12. [`error`], [`json`], [`id`], [`metrics`], [`secret`]
 //!
 //! # What always holds
 //!
@@ -57,6 +59,7 @@
 //! - A change to a patient, doctor or mapping is one statement, and so one transaction. Creations
 //!   may be batched in one; a login, and a list of more than 100 rows, take several.
 //! - A write that has started runs to its end, whether or not its client waits.
+//! - The answer to a request with an `Idempotency-Key` is kept by the statement that has its effect.
 //! - Every wait has a timeout, and every input a bound.
 //! - What all users share is used for short work only. Of everything else, each user has a limited
 //!   share.
@@ -65,6 +68,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod bulk;
 pub mod config;
 pub mod db;
 pub mod error;
@@ -72,6 +76,7 @@ pub mod handlers;
 pub mod http;
 pub mod id;
 pub mod json;
+pub mod metrics;
 pub mod models;
 pub mod openapi;
 pub mod routes;

@@ -1,9 +1,7 @@
-//! The command line: serve (the default), migrate, admin, user, openapi.
+//! The command line: serve (the default), migrate, admin, user, seed, import, healthcheck, openapi,
+//! completions.
 
-/// Commands of more than a few lines.
-mod commands {
-    pub mod user;
-}
+mod commands;
 mod log;
 
 use std::future::pending;
@@ -14,21 +12,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{sleep, timeout};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use healthcare_backend::app::App;
 use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
-use healthcare_backend::db::{ConnectOptions, Sql, migrations};
+use healthcare_backend::db::migrations::{self, Requirements};
+use healthcare_backend::db::{ConnectOptions, Sql};
 use healthcare_backend::openapi;
 use healthcare_backend::secret::Secret;
-use healthcare_backend::server::serve;
+use healthcare_backend::server;
 use healthcare_backend::worker::max_database_connections;
 
-use commands::user::{self, NewUser, WrongInput};
+use commands::user::{self, WrongInput};
+use commands::{Arguments, Command, UserCommand, healthcheck, import, seed};
 
 /// How long the start waits for the database before listening, so that early requests do not fail
 /// needlessly.
@@ -37,56 +38,24 @@ const WAIT_BEFORE_LISTENING: Duration = Duration::from_secs(2);
 /// The exit status for wrong settings and arguments.
 const USAGE: u8 = 2;
 
-/// A healthcare backend: patients, doctors and who treats whom, over REST on PostgreSQL.
-#[derive(Parser)]
-#[command(name = "healthcare-backend", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve requests (the default).
-    Serve {
-        /// Print curl lines to try.
-        #[arg(long)]
-        examples: bool,
-    },
-    /// Bring the database's schema up to date and exit.
-    Migrate,
-    /// Make a user an admin, who may change every doctor.
-    Admin {
-        /// The e-mail address the user registered with.
-        email: String,
-        /// Take the right away instead.
-        #[arg(long)]
-        revoke: bool,
-    },
-    /// Print the description of the API (OpenAPI 3.1).
-    Openapi,
-    /// Manage accounts, also where registering is closed.
-    User {
-        #[command(subcommand)]
-        command: UserCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum UserCommand {
-    /// Make an account. The password is asked for on the terminal, or read from standard input.
-    Add(NewUser),
-}
-
 /// What went wrong, in one line for the operator.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Openapi) = arguments.command {
-        return print_description();
+    match arguments.command {
+        Some(Command::Completions { shell }) => {
+            complete(shell);
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Openapi) => return print_description(),
+        _ => {}
     }
-    let config = match Config::from_env() {
+    let settings = Config::from_env().and_then(|config| match arguments.command {
+        None | Some(Command::Serve { .. }) => config.check_for_service().map(|()| config),
+        Some(_) => Ok(config),
+    });
+    let config = match settings {
         Ok(config) => config,
         Err(error) => {
             eprintln!("healthcare-backend: {error}");
@@ -103,41 +72,73 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
-    let _flush_at_end = log::start(config.log)?;
+    let _flush_at_end = log::start(config.log, config.log_format)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(arguments, config))
+    let result = runtime.block_on(run(arguments, config));
+    // After a second signal, threads may still be busy.
+    runtime.shutdown_background();
+    result
 }
 
 async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
     match &arguments.command {
         None => run_server(config, false).await,
         Some(Command::Serve { examples }) => run_server(config, *examples).await,
-        // It needs neither settings nor a database.
-        Some(Command::Openapi) => Ok(()),
         Some(Command::Migrate) => {
             let database = RunningDatabase::join(config).await?;
-            migrations::run(database.connect_options(), 1).await?;
+            let requirements = Requirements { migrate: true, ..requirements(config, 1) };
+            migrations::prepare(database.connect_options(), requirements).await?;
             println!("The schema is up to date.");
             Ok(())
         }
         Some(Command::Admin { email, revoke }) => {
             let database = RunningDatabase::join(config).await?;
-            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
             set_role(&database, email, if *revoke { "user" } else { "admin" }).await
         }
         Some(Command::User { command: UserCommand::Add(new) }) => {
             let account = new.complete()?;
             let database = RunningDatabase::join(config).await?;
-            migrations::prepare(database.connect_options(), 1, config.migrate_on_start).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
             user::add(database.connect_options(), &account, config.bcrypt_cost).await
         }
+        Some(Command::Seed(arguments)) => {
+            let password = user::read_password()?;
+            seed::check_password(&password)?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
+            let options = database.connect_options();
+            seed::run(options, arguments, &password, config.bcrypt_cost).await
+        }
+        Some(Command::Import(arguments)) => {
+            let source = arguments.open()?;
+            let database = RunningDatabase::join(config).await?;
+            migrations::prepare(database.connect_options(), requirements(config, 1)).await?;
+            import::run(database.connect_options(), source).await
+        }
+        Some(Command::Healthcheck) => healthcheck::run(config).await,
+        // Printed before there are settings.
+        Some(Command::Completions { .. } | Command::Openapi) => Ok(()),
     }
 }
 
+fn requirements(config: &Config, connections: usize) -> Requirements {
+    let (migrate, allow_unsafe) = (config.migrate_on_start, config.allow_unsafe_database);
+    Requirements { connections, migrate, allow_unsafe }
+}
+
+fn complete(shell: Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "healthcare-backend", &mut script);
+    // A reader that has left needs no script.
+    let _ = std::io::stdout().write_all(&script);
+}
+
 async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
-    // From here on these signals are queued until they are awaited, so that they do not interrupt
-    // the start.
-    let stop = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+    let signals = Signals::listen()?;
     let database_connections = max_database_connections(config.workers, config.pool_size);
     let mut database = RunningDatabase::start(config, database_connections).await?;
     if let Some(host) = database.connect_options().exposed_host() {
@@ -147,7 +148,13 @@ async fn run_server(config: &Config, examples: bool) -> Result<(), Failure> {
              sslmode=verify-full in DATABASE_URL protects it"
         );
     }
-    let result = serve_on(&database, config, database_connections, stop, examples).await;
+    let result = tokio::select! {
+        result = serve_on(&database, config, database_connections, &signals, examples) => result,
+        () = signals.second.cancelled() => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(())
+        }
+    };
     // Last, when nothing writes any more.
     database.stop();
     result
@@ -157,7 +164,7 @@ async fn serve_on(
     database: &RunningDatabase,
     config: &Config,
     database_connections: usize,
-    stop: [Signal; 2],
+    signals: &Signals,
     examples: bool,
 ) -> Result<(), Failure> {
     let secret = database.jwt_secret(config)?;
@@ -167,27 +174,22 @@ async fn serve_on(
     // Resolves only if the database cannot be used as it is.
     let mut unusable_database = pin!(async {
         let options = database.connect_options();
-        match migrations::prepare_when_available(
-            options,
-            database_connections,
-            config.migrate_on_start,
-        )
-        .await
-        {
+        let requirements = requirements(config, database_connections);
+        match migrations::prepare_when_available(options, requirements).await {
             Ok(()) => app.use_database(),
             Err(error) => return error,
         }
         tracing::info!("the schema is up to date");
         pending().await
     });
-    let mut stopping = pin!(stop_requested(stop, &app));
+    let mut stopping = pin!(stop_requested(signals, &app));
     tokio::select! {
         error = &mut unusable_database => return Err(error.into()),
         () = &mut stopping => return Ok(()),
         () = app.schema_is_ready.wait() => {}
         () = sleep(WAIT_BEFORE_LISTENING) => {}
     }
-    let listener = TcpListener::bind((config.host, config.port)).await.map_err(|error| {
+    let listener = server::listen((config.host, config.port).into()).map_err(|error| {
         format!("cannot listen on {} port {}: {error}", config.host, config.port)
     })?;
     let address = listener.local_addr()?;
@@ -202,7 +204,7 @@ async fn serve_on(
             () = stopping => {}
         }
     };
-    serve(listener, Arc::clone(&app), end)
+    server::serve(listener, Arc::clone(&app), end)
         .await
         .map_err(|error| error.cause().unwrap_or("cannot serve").to_owned())?;
     if let Some(error) = failure {
@@ -212,20 +214,42 @@ async fn serve_on(
     Ok(())
 }
 
+/// SIGINT and SIGTERM, however often.
+struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
+}
+
+impl Signals {
+    /// From here on these signals do not end the process by themselves, so that they do not
+    /// interrupt the start.
+    fn listen() -> Result<Self, Failure> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let signals = Self { first: CancellationToken::new(), second: CancellationToken::new() };
+        let received = [signals.first.clone(), signals.second.clone()];
+        tokio::spawn(async move {
+            for token in received {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(signals)
+    }
+}
+
 /// Resolves when the service must stop listening: after a signal and the delay in which load
-/// balancers notice that it is not ready, or after a second signal.
-async fn stop_requested([mut interrupt, mut terminate]: [Signal; 2], app: &App) {
-    let mut signal_received = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    signal_received().await;
+/// balancers notice that it is not ready.
+async fn stop_requested(signals: &Signals, app: &App) {
+    signals.first.cancelled().await;
     app.begin_stop();
-    let delay = app.config.drain_delay;
+    let was_ready = app.schema_is_ready.initialized();
+    let delay = if was_ready { app.config.drain_delay } else { Duration::ZERO };
     tracing::info!(delay_seconds = delay.as_secs(), "stopping");
-    let _ = timeout(delay, signal_received()).await;
+    sleep(delay).await;
 }
 
 async fn set_role(database: &RunningDatabase, email: &str, role: &str) -> Result<(), Failure> {

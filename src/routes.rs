@@ -15,6 +15,7 @@ pub enum Route {
     OpenApi,
     Live,
     Ready,
+    Metrics,
     Register,
     Login,
     Refresh,
@@ -22,6 +23,10 @@ pub enum Route {
     Me,
     Password,
     Patients,
+    /// All of them, as lines.
+    PatientsExport,
+    /// Many new ones, as lines.
+    PatientsImport,
     Patient(i64),
     Doctors,
     Doctor(i64),
@@ -62,6 +67,7 @@ impl Route {
             ["openapi.json"] => Self::OpenApi,
             ["health", "live"] => Self::Live,
             ["health"] | ["health", "ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
             ["api", "auth", "register"] => Self::Register,
             ["api", "auth", "login"] => Self::Login,
             ["api", "auth", "refresh"] | ["api", "auth", "token", "refresh"] => Self::Refresh,
@@ -69,6 +75,8 @@ impl Route {
             ["api", "auth", "me"] => Self::Me,
             ["api", "auth", "password"] => Self::Password,
             ["api", "patients"] => Self::Patients,
+            ["api", "patients", "export"] => Self::PatientsExport,
+            ["api", "patients", "import"] => Self::PatientsImport,
             ["api", "patients", id] => Self::Patient(parse_id(id)?),
             ["api", "doctors"] => Self::Doctors,
             ["api", "doctors", id] => Self::Doctor(parse_id(id)?),
@@ -86,6 +94,7 @@ impl Route {
             Self::OpenApi => "/openapi.json",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
+            Self::Metrics => "/metrics",
             Self::Register => "/api/auth/register",
             Self::Login => "/api/auth/login",
             Self::Refresh => "/api/auth/refresh",
@@ -93,6 +102,8 @@ impl Route {
             Self::Me => "/api/auth/me",
             Self::Password => "/api/auth/password",
             Self::Patients => "/api/patients",
+            Self::PatientsExport => "/api/patients/export",
+            Self::PatientsImport => "/api/patients/import",
             Self::Patient(_) => "/api/patients/{id}",
             Self::Doctors => "/api/doctors",
             Self::Doctor(_) => "/api/doctors/{id}",
@@ -109,9 +120,13 @@ impl Route {
             | Self::OpenApi
             | Self::Live
             | Self::Ready
+            | Self::Metrics
             | Self::Me
+            | Self::PatientsExport
             | Self::PatientMappings(_) => "GET, HEAD, OPTIONS",
-            Self::Register | Self::Login | Self::Refresh | Self::Logout => "POST, OPTIONS",
+            Self::Register | Self::Login | Self::Refresh | Self::Logout | Self::PatientsImport => {
+                "POST, OPTIONS"
+            }
             Self::Password => "PUT, OPTIONS",
             Self::Patients | Self::Doctors | Self::Mappings => "GET, HEAD, POST, OPTIONS",
             Self::Patient(_) | Self::Doctor(_) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
@@ -145,12 +160,15 @@ impl Route {
             | Self::OpenApi
             | Self::Live
             | Self::Ready
+            | Self::Metrics
             | Self::Register
             | Self::Login
             | Self::Refresh
             | Self::Logout
             | Self::Me
             | Self::Password
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctor(_) => &[],
         }
@@ -159,7 +177,7 @@ impl Route {
     /// Whether the route is unavailable before the database is.
     pub fn needs_database(self) -> bool {
         match self {
-            Self::Index | Self::OpenApi | Self::Live => false,
+            Self::Index | Self::OpenApi | Self::Live | Self::Metrics => false,
             Self::Ready
             | Self::Register
             | Self::Login
@@ -168,6 +186,8 @@ impl Route {
             | Self::Me
             | Self::Password
             | Self::Patients
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctors
             | Self::Doctor(_)
@@ -182,12 +202,19 @@ impl Route {
         matches!(self, Self::OpenApi)
     }
 
+    /// Whether the route is for those who run the service, and on an address of its own where they
+    /// name one.
+    pub fn is_operational(self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics)
+    }
+
     pub fn access(self) -> Access {
         match self {
             Self::Index
             | Self::OpenApi
             | Self::Live
             | Self::Ready
+            | Self::Metrics
             | Self::Register
             | Self::Login
             | Self::Refresh => Access::Anyone,
@@ -195,6 +222,8 @@ impl Route {
             | Self::Me
             | Self::Password
             | Self::Patients
+            | Self::PatientsExport
+            | Self::PatientsImport
             | Self::Patient(_)
             | Self::Doctors
             | Self::Doctor(_)

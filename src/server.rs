@@ -2,32 +2,46 @@
 //! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
+mod operators;
+mod phase;
 mod socket;
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::session;
-use crate::db::SharedConnection;
+use crate::config::Config;
+use crate::db::{SharedConnection, Warmth, keep_warm};
 use crate::error::{Error, Result};
 use crate::http::problem;
-use crate::worker::Worker;
+use crate::metrics::{Counted, WorkerMetrics};
+use crate::service::{Listener, Peer};
+use crate::worker::{Worker, max_database_connections};
 
+use operators::Operators;
+
+/// Connections that the system completes before they are accepted: a burst of clients. The system's
+/// own limit, `net.core.somaxconn`, may be lower.
+const BACKLOG: u32 = 4096;
+/// File descriptors for other than clients and the database: standard streams, the listener, the
+/// log, the embedded database's, and those of the event loops.
+const OWN_DESCRIPTORS: usize = 32;
+/// Of these for each worker.
+const DESCRIPTORS_PER_WORKER: usize = 4;
 /// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept: the process is probably out of file descriptors.
@@ -37,13 +51,25 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such connections that get a response at the same time; others are closed without one.
 const MAX_REFUSALS: usize = 256;
 
+/// Listens on an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves until `shutdown` resolves, then drains in-flight requests for at most `DRAIN_TIMEOUT`.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    raise_descriptor_limit();
+    let capacity = Capacity::of(&app.config);
+    let operators = Operators::listen(&app).await?;
     let stop = CancellationToken::new();
     let workers = (0..app.config.workers)
         .map(|index| WorkerThread::start(index, Arc::clone(&app), stop.clone()))
@@ -58,7 +84,6 @@ pub async fn serve(
         let (never, ..) = tokio::join!(app.readiness.watch(), watching, sweeping);
         never
     };
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let (mut shutdown, mut background) = (pin!(shutdown), pin!(background));
     loop {
         tokio::select! {
@@ -66,69 +91,133 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             never = &mut background => match never {},
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => hand_over(&app, socket, peer.ip(), &workers, &refusals),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+            accepted = operators.accept() => match accepted {
+                Ok((socket, address, counted)) => {
+                    let peer = Peer { address, listener: Listener::Operators };
+                    hand_over(socket, peer, &workers, Some(counted));
                 }
+                Err(error) => accept_failed(&error).await,
+            },
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) if is_full(&capacity, &workers, &operators) => {
+                    refuse(&app, socket, &capacity.refusals);
+                }
+                Ok((socket, address)) => {
+                    let peer = Peer { address: address.ip(), listener: Listener::Public };
+                    hand_over(socket, peer, &workers, None);
+                }
+                Err(error) => accept_failed(&error).await,
             },
         }
     }
-    drop(listener);
+    drop(operators);
     app.begin_stop();
+    for (socket, address) in accept_rest(listener) {
+        let peer = Peer { address: address.ip(), listener: Listener::Public };
+        hand_over(socket, peer, &workers, None);
+    }
     stop.cancel();
+    // A worker takes what was accepted until its sender is dropped.
+    let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
     // Joining threads must not block the runtime.
     let joined = tokio::task::spawn_blocking(move || {
-        workers.into_iter().for_each(WorkerThread::join);
+        for thread in threads {
+            let _ = thread.join();
+        }
     });
     joined.await.map_err(|error| Error::internal(error.to_string()))
 }
 
-/// Raises the soft limit of file descriptors, usually 1,024, to the hard limit.
-fn raise_descriptor_limit() {
+/// How many clients may be connected.
+struct Capacity {
+    connections: usize,
+    /// Permits for connections beyond that, which get a response first.
+    refusals: Arc<Semaphore>,
+}
+
+impl Capacity {
+    /// What is configured, or as many as the file descriptors allow: without one, neither a client
+    /// nor the database can be connected.
+    fn of(config: &Config) -> Self {
+        let Config { workers, pool_size, max_connections, .. } = *config;
+        let reserved = max_database_connections(workers, pool_size)
+            + OWN_DESCRIPTORS
+            + DESCRIPTORS_PER_WORKER * workers;
+        let free = raise_descriptor_limit().saturating_sub(reserved);
+        let refusals = MAX_REFUSALS.min(free / 4);
+        let connections = max_connections.min(free - refusals).max(1);
+        if connections < max_connections {
+            tracing::warn!(
+                connections,
+                "MAX_CONNECTIONS is lowered to what the limit of open files allows"
+            );
+        }
+        Self { connections, refusals: Arc::new(Semaphore::new(refusals)) }
+    }
+}
+
+/// Raises the soft limit of file descriptors, usually 1,024, to the hard limit, and returns it.
+fn raise_descriptor_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-fn hand_over(
-    app: &App,
-    socket: TcpStream,
-    peer: IpAddr,
-    workers: &[WorkerThread],
-    refusals: &Arc<Semaphore>,
-) {
-    if workers.iter().map(WorkerThread::open_connections).sum::<usize>()
-        >= app.config.max_connections
+/// What has connected but is not accepted yet; it would be reset with the listener's end.
+fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (socket, peer) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        io::Result::Ok((TcpStream::from_std(socket)?, peer))
+    };
+    std::iter::from_fn(|| accept().ok()).collect()
+}
+
+async fn accept_failed(error: &io::Error) {
+    tracing::warn!(%error, "a connection cannot be accepted");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn is_full(capacity: &Capacity, workers: &[WorkerThread], operators: &Operators) -> bool {
+    let open: usize = workers.iter().map(WorkerThread::open_connections).sum();
+    open.saturating_sub(operators.open_connections()) >= capacity.connections
+}
+
+/// A connection beyond the limit.
+fn refuse(app: &App, socket: TcpStream, refusals: &Arc<Semaphore>) {
+    app.metrics.refused_connections.increment();
+    if app.config.tls.is_none()
+        && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
     {
-        if app.config.tls.is_none()
-            && let Ok(permit) = Arc::clone(refusals).try_acquire_owned()
-        {
-            let answer = problem::refusal(&app.request_ids.next(None));
-            tokio::spawn(async move {
-                refuse(socket, &answer).await;
-                drop(permit);
-            });
-        }
-        return;
+        let answer = problem::refusal(&app.request_ids.next(None));
+        tokio::spawn(async move {
+            answer_refused(socket, &answer).await;
+            drop(permit);
+        });
     }
+}
+
+fn hand_over(socket: TcpStream, peer: Peer, workers: &[WorkerThread], operator: Option<Counted>) {
     let Some(worker) = workers.iter().min_by_key(|worker| worker.open_connections()) else {
         return;
     };
     // A socket that has failed already is dropped.
     if let Ok(socket) = socket.into_std() {
-        let open = OpenConnection::count(&worker.open);
-        let _ = worker.accepted.send(Accepted { socket, peer, open });
+        worker.metrics.connections.accepted.increment();
+        let open = worker.metrics.connections.open.count();
+        let _ = worker.accepted.send(Accepted { socket, peer, open, operator });
     }
 }
 
 /// Sends the refusal only after the client has sent something, because many clients take an early
 /// response for an error, and then drains what it still sends, so that the response is not lost to
 /// a reset.
-async fn refuse(mut socket: TcpStream, answer: &[u8]) {
+async fn answer_refused(mut socket: TcpStream, answer: &[u8]) {
     let mut ignored = [0; 4096];
     let _ = timeout(REFUSAL_TIMEOUT, socket.read(&mut ignored)).await;
     let _ = timeout(REFUSAL_TIMEOUT, async {
@@ -143,15 +232,15 @@ async fn refuse(mut socket: TcpStream, answer: &[u8]) {
 /// An accepted connection on its way to a worker.
 struct Accepted {
     socket: std::net::TcpStream,
-    peer: IpAddr,
-    open: OpenConnection,
+    peer: Peer,
+    open: Counted,
+    operator: Option<Counted>,
 }
 
 /// A worker as the acceptor sees it.
 struct WorkerThread {
     accepted: UnboundedSender<Accepted>,
-    /// The number of its open connections.
-    open: Arc<AtomicUsize>,
+    metrics: Arc<WorkerMetrics>,
     thread: JoinHandle<()>,
 }
 
@@ -161,39 +250,34 @@ impl WorkerThread {
         let failed = |error: io::Error| Error::internal(format!("a worker cannot start: {error}"));
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        // Before anything is accepted, so that no health check misses a worker.
+        let warmth = app.readiness.add_worker();
         let worker = Arc::new(Worker::new(app)?);
+        let metrics = Arc::clone(&worker.metrics);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(work(&worker, incoming, &stop)))
+            .spawn(move || runtime.block_on(work(&worker, incoming, warmth, &stop)))
             .map_err(failed)?;
-        Ok(Self { accepted, open: Arc::default(), thread })
+        Ok(Self { accepted, metrics, thread })
     }
 
     fn open_connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn join(self) {
-        drop(self.accepted);
-        let _ = self.thread.join();
+        self.metrics.connections.open.get()
     }
 }
 
 async fn work(
     worker: &Arc<Worker>,
     mut incoming: UnboundedReceiver<Accepted>,
+    warmth: watch::Sender<Warmth>,
     stop: &CancellationToken,
 ) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = incoming.recv() => accepted,
-            () = stop.cancelled() => None,
-        };
-        let Some(Accepted { socket, peer, open }) = accepted else { break };
+    tokio::spawn(keep_database_connections(Arc::clone(worker), warmth));
+    while let Some(Accepted { socket, peer, open, operator }) = incoming.recv().await {
         let (worker, stop) = (Arc::clone(worker), stop.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn(async move {
-            let _open = open;
+            let _counted = (open, operator);
             if let Ok(socket) = TcpStream::from_std(socket) {
                 connection::serve(worker, socket, peer, &stop).await;
             }
@@ -205,20 +289,11 @@ async fn work(
     }
 }
 
-/// Counts a connection until dropped.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl OpenConnection {
-    fn count(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Opens the worker's database connections as soon as the database can be used, and keeps them open
+/// until the worker stops.
+async fn keep_database_connections(worker: Arc<Worker>, warmth: watch::Sender<Warmth>) {
+    worker.app.schema_is_ready.wait().await;
+    keep_warm(&worker.shared, &worker.writes, &warmth).await;
 }
 
 #[cfg(test)]
@@ -228,7 +303,6 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::config::Config;
     use crate::db::ConnectOptions;
     use crate::secret::Secret;
 

@@ -6,21 +6,27 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::field::display;
 
 use crate::app::App;
 use crate::auth::AuthUser;
+use crate::config::LogFormat;
+use crate::db::staging::BULK_TIMEOUT;
 use crate::error::{Error, Result};
 use crate::handlers;
 use crate::http::budget::{Holder, Lease, SMALL};
 use crate::http::query::Query;
 use crate::http::response::{Body, empty};
-use crate::http::{Request, Response, head, problem};
+use crate::http::trace::TraceParent;
+use crate::http::{Request, Response, head, problem, upload};
+use crate::metrics::microseconds;
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
 
@@ -28,36 +34,66 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 /// From the head of a request to the head of its response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The cause of its error.
+const TOO_SLOW: &str = "no answer in time";
 /// Logged in place of a status if there was no response: the connection broke, or the service had
 /// to stop before.
 const UNANSWERED: u16 = 499;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub listener: Listener,
+}
+
+/// Which of the listeners accepted a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    Public,
+    /// The one of `METRICS_ADDR`.
+    Operators,
+}
+
+impl Listener {
+    /// Where there is a listener for operators, what is for them is there, and nowhere else.
+    fn serves(self, route: Route, worker: &Worker) -> bool {
+        let config = &worker.app.config;
+        match self {
+            Self::Operators => route.is_operational(),
+            Self::Public if route.is_operational() => config.metrics_addr.is_none(),
+            Self::Public => config.docs || !route.is_documentation(),
+        }
+    }
+}
 
 /// Serves a request. hyper drops this future when the connection breaks, which cancels a read; a
 /// request that may write runs to its end in a task of its own. A client that half-closes its
 /// connection may still read, so its request is not cancelled.
 pub async fn serve(
     worker: Arc<Worker>,
-    peer: IpAddr,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Infallible> {
     let cross_origin = worker.app.config.cors_origins.inspect(&request);
     let id = worker.app.request_ids.next(client_request_id(request.headers()));
-    let entry = AccessLogEntry::begin(id, request.method());
+    let entry = AccessLogEntry::begin(&worker, peer, id, &request);
     let mut response = if request.method().is_safe() {
         run_and_log(&worker, peer, entry, request).await
     } else {
-        let id = entry.id.clone();
+        let (id, trace) = (entry.id.clone(), entry.trace.clone());
+        let failed =
+            |error| with_common_headers(problem::response(&error, &id, trace.as_ref()), id.clone());
+        let limit = answer_timeout(&request);
         let task_worker = Arc::clone(&worker);
         let task = worker
             .tasks
             .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
-        match timeout(ANSWER_TIMEOUT, task).await {
+        match timeout(limit, task).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) => {
-                with_common_headers(problem::response(&Error::internal("a task ended"), &id), id)
-            }
+            Ok(Err(_)) => failed(Error::internal("a task ended")),
             // The task continues, and logs its own entry.
-            Err(_) => with_common_headers(problem::response(&too_slow(), &id), id),
+            Err(_) => failed(Error::OutcomeUnknown { cause: TOO_SLOW.to_owned() }),
         }
     };
     if let Some(cross_origin) = cross_origin {
@@ -69,10 +105,19 @@ pub async fn serve(
     Ok(response)
 }
 
+/// From the head of a request that may write to that of its response.
+fn answer_timeout(request: &Request) -> Duration {
+    match Route::parse(request.uri().path()) {
+        // Its body has timeouts of its own, and then all of it is inserted.
+        Some(Route::PatientsImport) => upload::TOTAL_TIMEOUT + BULK_TIMEOUT,
+        _ => ANSWER_TIMEOUT,
+    }
+}
+
 /// Runs a request to its response and its log entry.
 async fn run_and_log(
     worker: &Worker,
-    peer: IpAddr,
+    peer: Peer,
     mut entry: AccessLogEntry,
     request: Request,
 ) -> Response {
@@ -88,14 +133,9 @@ async fn run_and_log(
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
-        Err(_) => entry.problem(&too_slow()),
+        Err(_) => entry.problem(&Error::DatabaseUnavailable { cause: TOO_SLOW.to_owned() }),
     };
-    let id = entry.end(response.status());
-    with_common_headers(response, id)
-}
-
-fn too_slow() -> Error {
-    Error::DatabaseUnavailable { cause: "no answer in time".to_owned() }
+    entry.end(response)
 }
 
 /// Adds the headers of every response.
@@ -112,14 +152,14 @@ fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
 /// errors is reported: head, path, method, token, query.
 async fn dispatch(
     worker: &Worker,
-    peer: IpAddr,
+    peer: Peer,
     entry: &mut AccessLogEntry,
     request: Request,
 ) -> Result<Response> {
     head::check(&request)?;
-    let route = Route::parse(request.uri().path())
-        .filter(|route| worker.app.config.docs || !route.is_documentation())
-        .ok_or(Error::NotFound)?;
+    let route = Route::parse(request.uri().path());
+    let route = route.filter(|route| peer.listener.serves(*route, worker));
+    let route = route.ok_or(Error::NotFound)?;
     entry.route = route.label();
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow() });
@@ -130,7 +170,10 @@ async fn dispatch(
         return Ok(response);
     }
     if route.needs_database() && !worker.app.schema_is_ready.initialized() {
-        return Err(Error::DatabaseUnavailable { cause: "not reached since the start".to_owned() });
+        return Err(Error::NotReady {
+            detail: "The database is not reached yet, or its schema is not up to date.",
+            cause: "not reached since the start".to_owned(),
+        });
     }
     let user = match route.access() {
         Access::Anyone => None,
@@ -153,8 +196,8 @@ async fn dispatch(
         Query::none(request.uri().query())?;
     }
     match user {
-        None => handlers::public(worker, route, peer, request).await,
-        Some(user) => handlers::private(worker, route, user, peer, request).await,
+        None => handlers::public(worker, route, peer.address, request).await,
+        Some(user) => handlers::private(worker, route, user, peer.address, request).await,
     }
 }
 
@@ -169,29 +212,47 @@ fn text(id: &HeaderValue) -> &str {
     id.to_str().unwrap_or_default()
 }
 
-/// The access log entry of a request. It names the route, never the path or the query.
+/// The access log entry of a request, which is also counted for the metrics. It names the route,
+/// never the path or the query.
 struct AccessLogEntry {
+    worker: Arc<Worker>,
+    peer: IpAddr,
     id: HeaderValue,
+    trace: Option<TraceParent>,
     method: &'static str,
     route: &'static str,
     user: Option<i64>,
     started: Instant,
-    ended: bool,
+    counted: bool,
 }
 
 impl AccessLogEntry {
-    fn begin(id: HeaderValue, method: &Method) -> Self {
-        let started = Instant::now();
-        Self { id, method: method_label(method), route: "-", user: None, started, ended: false }
+    fn begin(worker: &Arc<Worker>, peer: Peer, id: HeaderValue, request: &Request) -> Self {
+        worker.metrics.requests.in_flight.increment();
+        Self {
+            worker: Arc::clone(worker),
+            peer: peer.address,
+            id,
+            trace: TraceParent::of(request.headers()),
+            method: method_label(request.method()),
+            route: "-",
+            user: None,
+            started: Instant::now(),
+            counted: false,
+        }
     }
 
     /// The response to an error. An error that is not the client's is logged with its cause.
     fn problem(&self, error: &Error) -> Response {
         if let Some(cause) = error.cause() {
             let code = error.status_and_code().1;
-            tracing::error!(id = text(&self.id), route = self.route, code, cause, "request failed");
+            let (id, trace_id) = (text(&self.id), self.trace.as_ref().map(TraceParent::trace_id));
+            tracing::error!(id, route = self.route, code, cause, trace_id, "request failed");
         }
-        problem::response(error, &self.id)
+        if matches!(error, Error::Overloaded { .. }) {
+            self.worker.metrics.requests.refused.increment();
+        }
+        problem::response(error, &self.id, self.trace.as_ref())
     }
 
     /// The same within the client's allowance: a response that names what it sent may be long.
@@ -210,26 +271,84 @@ impl AccessLogEntry {
         response
     }
 
-    /// Logs the entry and returns the id.
-    fn end(mut self, status: StatusCode) -> HeaderValue {
-        self.ended = true;
-        self.log(status.as_u16());
-        std::mem::replace(&mut self.id, HeaderValue::from_static(""))
+    /// The head of the response is complete: the request is counted, and its line is written. In
+    /// JSON that of a response in parts waits for the last of them, whose bytes it tells.
+    fn end(mut self, mut response: Response) -> Response {
+        let status = response.status().as_u16();
+        let us = self.count(status);
+        let bytes = match response.body_mut() {
+            Body::Parts(parts) if self.is_json() => {
+                let parts = std::mem::replace(parts, Box::pin(stream::empty()));
+                let id = self.id.clone();
+                let mut line = LineAtEnd { entry: self, status, us, bytes: 0 };
+                let counted = parts.inspect(move |part| line.count(part));
+                *response.body_mut() = Body::Parts(Box::pin(counted));
+                return with_common_headers(response, id);
+            }
+            Body::Parts(_) => None,
+            // hyper sends no body to HEAD.
+            Body::Whole(_) if self.method == "HEAD" => Some(0),
+            Body::Whole(bytes) => Some(bytes.len()),
+        };
+        self.log(status, us, bytes);
+        // Not cloned, which would allocate.
+        let id = std::mem::replace(&mut self.id, HeaderValue::from_static(""));
+        with_common_headers(response, id)
     }
 
-    fn log(&self, status: u16) {
-        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Self { id, method, route, user, .. } = self;
+    /// Counts the request, once, and returns how long it took until now, in microseconds.
+    fn count(&mut self, status: u16) -> u64 {
+        self.counted = true;
+        let us = microseconds(self.started.elapsed());
+        let requests = &self.worker.metrics.requests;
+        requests.in_flight.decrement();
+        requests.record(self.route, self.method, status, us);
+        us
+    }
+
+    fn is_json(&self) -> bool {
+        self.worker.app.config.log_format == LogFormat::Json
+    }
+
+    fn log(&self, status: u16, us: u64, bytes: Option<usize>) {
+        let Self { id, method, route, user, trace, .. } = self;
         let id = text(id);
-        tracing::info!(id, method, route, status, us, user, "request");
+        let trace_id = trace.as_ref().map(TraceParent::trace_id);
+        let parent_id = trace.as_ref().map(TraceParent::parent_id);
+        let json = self.is_json();
+        let (peer, bytes) = (json.then(|| display(self.peer)), bytes.filter(|_| json));
+        tracing::info!(
+            id, method, route, status, us, user, trace_id, parent_id, peer, bytes, "request"
+        );
     }
 }
 
 impl Drop for AccessLogEntry {
     fn drop(&mut self) {
-        if !self.ended {
-            self.log(UNANSWERED);
+        if !self.counted {
+            let us = self.count(UNANSWERED);
+            self.log(UNANSWERED, us, None);
         }
+    }
+}
+
+/// A line that is written when it is dropped.
+struct LineAtEnd {
+    entry: AccessLogEntry,
+    status: u16,
+    us: u64,
+    bytes: usize,
+}
+
+impl LineAtEnd {
+    fn count(&mut self, part: &Result<Bytes>) {
+        self.bytes += part.as_ref().map_or(0, Bytes::len);
+    }
+}
+
+impl Drop for LineAtEnd {
+    fn drop(&mut self) {
+        self.entry.log(self.status, self.us, Some(self.bytes));
     }
 }
 

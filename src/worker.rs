@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::app::App;
+use crate::app::{App, IMPORTS};
 use crate::auth::AuthUser;
 use crate::auth::cache::TokenCache;
 use crate::config::Config;
+use crate::db::insert::InsertStatements;
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
+use crate::metrics::{ConnectionMetrics, RequestMetrics, WorkerMetrics};
 use crate::models::rules::Value;
 
 /// Database connections of background tasks: one sweeps, one polls for ended sessions.
@@ -37,6 +39,7 @@ pub struct Worker {
     pub patient_lookups: PatientLookups,
     pub patient_inserts: Inserts<Value<'static>>,
     pub tokens: TokenCache,
+    pub metrics: Arc<WorkerMetrics>,
     /// Tasks that must end before the worker stops.
     pub tasks: TaskTracker,
 }
@@ -48,21 +51,47 @@ impl Worker {
         let pool = app.pool(sizes.sum())?;
         let shared = Arc::new(SharedConnection::new(pool.clone()));
         let writes = pool.share(sizes.writes);
+        let searches = pool.share(sizes.searches);
+        let lists = pool.share(sizes.lists);
+        let accounts = pool.share(sizes.accounts);
+        let patient_lookups = PatientLookups::new(Arc::clone(&shared));
+        let patient_inserts = Inserts::new(
+            writes.clone(),
+            InsertStatements {
+                one: Sql::PatientsCreate,
+                many: Sql::PatientsCreateMany,
+                once: Sql::PatientsCreateOnce,
+            },
+            shared.round_trip(),
+        );
+        let metrics = Arc::new(WorkerMetrics {
+            requests: RequestMetrics::default(),
+            connections: ConnectionMetrics::default(),
+            shares: vec![
+                ("writes", Arc::clone(writes.metrics())),
+                ("lists", Arc::clone(lists.metrics())),
+                ("searches", Arc::clone(searches.metrics())),
+                ("accounts", Arc::clone(accounts.metrics())),
+            ],
+            database_connections: Arc::clone(pool.manager().metrics()),
+            shared_connection: Arc::clone(shared.metrics()),
+            batches: vec![
+                ("patients/get", Arc::clone(patient_lookups.metrics())),
+                ("patients/create", Arc::clone(patient_inserts.metrics())),
+            ],
+        });
+        app.metrics.add_worker(Arc::clone(&metrics));
         Ok(Self {
             app,
-            patient_lookups: PatientLookups::new(Arc::clone(&shared)),
-            patient_inserts: Inserts::new(
-                writes.clone(),
-                Sql::PatientsCreate,
-                Sql::PatientsCreateMany,
-                shared.round_trip(),
-            ),
-            shared,
+            accounts,
             writes,
-            searches: pool.share(sizes.searches),
-            lists: pool.share(sizes.lists),
-            accounts: pool.share(sizes.accounts),
+            searches,
+            lists,
+            shared,
+            patient_lookups,
+            patient_inserts,
             tokens: TokenCache::default(),
+            metrics,
             tasks: TaskTracker::new(),
         })
     }
@@ -83,6 +112,7 @@ pub fn max_database_connections(workers: usize, pool_size: usize) -> usize {
     workers * (Shares::of(workers, pool_size).sum() + 1)
         + BACKGROUND_CONNECTIONS
         + READINESS_CONNECTIONS
+        + IMPORTS
         + SPARE_CONNECTIONS
 }
 
@@ -120,7 +150,8 @@ mod tests {
             let Shares { writes, lists, searches, accounts } = shares;
             assert!([writes, lists, searches, accounts].iter().all(|share| *share > 0), "{size}");
         }
-        // Two workers with 16 pooled and one shared connection each, and the background tasks.
-        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 2);
+        // Two workers with 16 pooled and one shared connection each, the background tasks, and the
+        // imports.
+        assert_eq!(max_database_connections(2, 32), 2 * (16 + 1) + 2 + 1 + 4 + 2);
     }
 }

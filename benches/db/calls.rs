@@ -3,6 +3,7 @@
 use healthcare_backend::auth::SessionId;
 use healthcare_backend::auth::throttle::WINDOW_SECONDS;
 use healthcare_backend::db::Sql;
+use healthcare_backend::db::once::KEPT_SECONDS;
 use healthcare_backend::models::input::{Field, read_new};
 use healthcare_backend::models::{doctor, patient};
 use serde_json::json;
@@ -24,6 +25,8 @@ const HASH: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 const PAGE: i64 = 51;
 /// The batch size of reads and inserts: that of 64 connections on two workers.
 const MERGED: usize = 32;
+/// As long as a SHA-256.
+const REQUEST_HASH: &[u8] = &[0; 32];
 /// The owner of all rows that [`supply`] creates.
 const SUPPLIED_TO: i64 = 1;
 
@@ -50,6 +53,7 @@ macro_rules! parameters {
 
 /// `number` is unique for each call: the id of a row that [`supply`] has created, or a counter. A
 /// match over all statements, so that one without parameters does not compile.
+#[expect(clippy::too_many_lines, reason = "one arm for each statement")]
 pub fn call(sql: Sql, number: i64) -> Call {
     let account = number % ACCOUNTS + 1;
     let email = format!("user{account}@example.com");
@@ -87,8 +91,14 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 
-        Sql::LoginsCheck => pool(1, parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
-        Sql::LoginsFail | Sql::LoginsSucceed => write(parameters![email, client]),
+        Sql::LimitsLock => pool(1, parameters![1, email]),
+        Sql::LoginsReserve => write(parameters![email, client, 10, 100, WINDOW_SECONDS, 100]),
+        // This finds nothing, which costs the same.
+        Sql::LoginsRelease => {
+            let parameters = parameters![email, jiff::Timestamp::now()];
+            Call { parameters, rows: 0, kind: Kind::Write }
+        }
+        Sql::LoginsSucceed => write(parameters![email, client, None::<jiff::Timestamp>]),
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
 
         Sql::RegistrationsAdmit => {
@@ -116,6 +126,15 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::PatientsCreateOnce => {
+            let mut parameters = created_many(owner, &patient::FIELDS, PATIENT.as_bytes());
+            let keys: Vec<String> = (0..MERGED).map(|_| new_session().to_string()).collect();
+            parameters.extend(parameters![keys, vec![REQUEST_HASH; MERGED]]);
+            Call { parameters, rows: MERGED, kind: Kind::Write }
+        }
+        Sql::PatientsUpdateOnce => write(once(parameters![owner, patient, Json(notes), versions])),
+        Sql::PatientsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
+
         Sql::DoctorsCreate => write(created(account, &doctor::FIELDS, DOCTOR)),
         Sql::DoctorsGet => shared(1, parameters![doctor]),
         Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
@@ -125,6 +144,10 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
+        Sql::DoctorsCreateOnce => write(once(created(account, &doctor::FIELDS, DOCTOR))),
+        Sql::DoctorsUpdateOnce => write(once(parameters![1_i64, doctor, Json(bio), versions])),
+        Sql::DoctorsDeleteOnce => write(once(parameters![SUPPLIED_TO, number, versions])),
+
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
         Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
@@ -133,6 +156,23 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::MappingsFirstDoctors => shared(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),
+        Sql::MappingsCreateOnce => {
+            write(once(parameters![SUPPLIED_TO, number, doctor, "Once a year"]))
+        }
+        Sql::MappingsDeleteOnce => write(once(parameters![SUPPLIED_TO, number])),
+
+        Sql::IdempotencyKeysSweep => pool(0, parameters![KEPT_SECONDS]),
+
+        // They run once for many rows, and are not prepared on the connections of this benchmark.
+        Sql::ImportsCreate
+        | Sql::ImportsCopy
+        | Sql::ImportsInsert
+        | Sql::UsersAny
+        | Sql::DoctorsDrawIds
+        | Sql::DoctorsCopy
+        | Sql::PatientsDrawIds
+        | Sql::PatientsCopy
+        | Sql::MappingsCopy => panic!("{} is not measured", sql.file()),
     }
 }
 
@@ -153,17 +193,20 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
              FROM new
              RETURNING id"
         }
-        Sql::PatientsDelete | Sql::MappingsCreate => {
+        Sql::PatientsDelete
+        | Sql::PatientsDeleteOnce
+        | Sql::MappingsCreate
+        | Sql::MappingsCreateOnce => {
             "INSERT INTO patients (created_by, name)
              SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::DoctorsDelete => {
+        Sql::DoctorsDelete | Sql::DoctorsDeleteOnce => {
             "INSERT INTO doctors (created_by, name, specialization)
              SELECT 1, 'Gregory House', 'Nephrology' FROM generate_series(1, $1::bigint)
              RETURNING id"
         }
-        Sql::MappingsDelete => {
+        Sql::MappingsDelete | Sql::MappingsDeleteOnce => {
             "WITH new AS (
                  INSERT INTO patients (created_by, name)
                  SELECT 1, 'Grace Hopper' FROM generate_series(1, $1::bigint)
@@ -175,6 +218,12 @@ pub fn supply(sql: Sql) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// The parameters of the same statement for a request with an idempotency key, a new one.
+fn once(mut parameters: Vec<Box<dyn ToSql + Sync>>) -> Vec<Box<dyn ToSql + Sync>> {
+    parameters.extend(parameters![new_session().to_string(), REQUEST_HASH]);
+    parameters
 }
 
 fn new_session() -> SessionId {

@@ -1,6 +1,6 @@
 -- Records a registration from the address $1, unless there were $2 within the last $3 seconds: then
--- returns the seconds that the address must wait. Concurrent statements do not see each other, so
--- each may admit one more. Index: registrations_address_registered_at_idx.
+-- returns the seconds that the address must wait. To be run under the lock of the address. Index:
+-- registrations_address_registered_at_idx.
 WITH limiting AS MATERIALIZED (
     -- The registration whose expiry allows the next one.
     SELECT registered_at
@@ -15,6 +15,7 @@ WITH limiting AS MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM limiting)
 )
 SELECT
-    ceil(extract(epoch FROM registered_at + make_interval(secs => $3::integer) - now()))::integer
-    AS wait
+    ceil(extract(
+        epoch FROM registered_at + make_interval(secs => $3::integer) - statement_timestamp()
+    ))::integer AS wait
 FROM limiting

@@ -1,6 +1,6 @@
 //! The client's address: the peer's, or what trusted proxies report.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Once;
 
@@ -20,38 +20,65 @@ struct Network {
 }
 
 impl FromStr for TrustedProxies {
-    type Err = ();
+    /// What the setting must be, after its name.
+    type Err = &'static str;
 
     /// Parses a comma-separated list of networks.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        text.split(',').map(|network| network.trim().parse()).collect::<Result<_, ()>>().map(Self)
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(|network| network.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
 }
 
 impl FromStr for Network {
-    type Err = ();
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "must be addresses or networks like 10.0.0.0/8, with commas";
         let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(|_| ())?)),
+            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(|_| FORM)?)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let address: IpAddr = address.parse().map_err(|_| FORM)?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(width);
         if prefix > width {
-            return Err(());
+            return Err(FORM);
         }
         let mask = u128::MAX.checked_shl(width - prefix).unwrap_or(0);
-        Ok(Self { address: number(address) & mask, mask })
+        let network = Self { address: number(address), mask };
+        if network.address & !mask != 0 {
+            return Err(
+                "must be networks without bits beyond the prefix: 10.0.0.0/8, not 10.0.0.1/8",
+            );
+        }
+        if network.has_all_of_ipv4() {
+            return Err("must not be every address: anybody could then claim to be anybody else");
+        }
+        Ok(network)
+    }
+}
+
+impl Network {
+    fn contains(self, address: IpAddr) -> bool {
+        number(address) & self.mask == self.address
+    }
+
+    /// As `0.0.0.0/0`, and a network of IPv6 around the mapped addresses.
+    fn has_all_of_ipv4(self) -> bool {
+        [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST]
+            .map(IpAddr::V4)
+            .iter()
+            .all(|end| self.contains(*end))
     }
 }
 
 impl TrustedProxies {
     /// The client's address: the peer, or the last entry of `X-Forwarded-For` that is not a trusted
     /// proxy.
-    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.to_canonical();
+    pub fn source(&self, peer: IpAddr, headers: &HeaderMap) -> Source {
+        let peer = peer.to_canonical();
+        let mut client = peer;
+        let mut is_forwarded = false;
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
         for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
             if !self.contains(client) {
@@ -59,8 +86,9 @@ impl TrustedProxies {
             }
             let Some(before) = address(hop) else { break };
             client = before;
+            is_forwarded = true;
         }
-        client
+        Source { address: counted(client), is_local: peer.is_loopback() && !is_forwarded }
     }
 
     /// Logs once per process that a proxy is not trusted: its operator may not know that one user's
@@ -78,7 +106,7 @@ impl TrustedProxies {
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| number(address) & network.mask == network.address)
+        self.0.iter().any(|network| network.contains(address))
     }
 }
 
@@ -103,29 +131,32 @@ fn number(address: IpAddr) -> u128 {
 pub struct Source {
     /// An IPv4 address, or the /64 network of an IPv6 address.
     pub address: String,
-    is_loopback: bool,
+    /// The peer is this machine, and named no one else. An address that was forwarded is only what
+    /// somebody says, also if it is a loopback address.
+    is_local: bool,
 }
 
 impl Source {
-    /// `client` comes from [`TrustedProxies::client`].
-    pub fn new(client: IpAddr) -> Self {
-        Self { address: counted(client), is_loopback: client.is_loopback() }
-    }
-
-    /// A limit on all requests of the address. Loopback has none: an untrusted proxy on this
-    /// machine may forward everyone's requests.
+    /// A limit on all requests of the address. This machine has none: an untrusted proxy on it may
+    /// forward everyone's requests.
     pub fn limit(&self, limit: i32) -> i32 {
-        if self.is_loopback { 0 } else { limit }
+        if self.is_local { 0 } else { limit }
     }
 }
 
-/// Failures are counted by IPv4 address, or by the /64 network that one IPv6 customer has.
+/// What the limits count as one client: an IPv4 address, or the /64 network that one IPv6 customer
+/// has.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
 fn counted(client: IpAddr) -> String {
-    match client {
+    match network(client) {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
+        IpAddr::V6(address) => format!("{address}/64"),
     }
 }
 
@@ -144,7 +175,7 @@ mod tests {
             .iter()
             .map(|value| (FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap()))
             .collect();
-        counted(trusted.client(peer.parse().unwrap(), &values))
+        trusted.source(peer.parse().unwrap(), &values).address
     }
 
     #[test]
@@ -159,7 +190,6 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", &[b"garbage"], "10.0.0.1"),
             ("10.0.0.1", "::ffff:10.0.0.1", &[b"1.2.3.4"], "1.2.3.4"),
             ("::1, 10.0.0.0/8", "::1", &[b"2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
-            ("0.0.0.0/0", "9.9.9.9", &[b"1.2.3.4"], "1.2.3.4"),
         ] {
             assert_eq!(
                 client(trusted, peer, forwarded),
@@ -212,8 +242,21 @@ mod tests {
             ("::2", 7),
             ("::ffff:10.0.0.1", 7),
         ] {
-            let client = proxies.client(address.parse().unwrap(), &HeaderMap::new());
-            assert_eq!(Source::new(client).limit(7), expected, "{address}");
+            let client = proxies.source(address.parse().unwrap(), &HeaderMap::new());
+            assert_eq!(client.limit(7), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_was_forwarded_has_a_limit_whatever_it_is() {
+        let proxies: TrustedProxies = "127.0.0.0/8,10.0.0.0/8".parse().unwrap();
+        for peer in ["127.0.0.1", "10.0.0.1", "::ffff:127.0.0.1"] {
+            for forwarded in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "192.0.2.1", "1.1.1.1, ::1"] {
+                let value = HeaderValue::from_static(forwarded);
+                let headers = [(FORWARDED_FOR, value)].into_iter().collect();
+                let client = proxies.source(peer.parse().unwrap(), &headers);
+                assert_eq!(client.limit(7), 7, "{peer} {forwarded}");
+            }
         }
     }
 
@@ -221,6 +264,21 @@ mod tests {
     fn what_is_no_network_is_refused() {
         for wrong in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.1;10.0.0.2"] {
             assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");
+        }
+        for (wrong, why) in [
+            ("10.0.0.1/8", "bits beyond"),
+            ("10.0.0.1/0", "bits beyond"),
+            ("10.0.0.1,10.0.0.2/31,10.0.0.3/31", "bits beyond"),
+            ("2001:db8::1/64", "bits beyond"),
+            ("0.0.0.0/0", "every address"),
+            ("::/0", "every address"),
+            ("10.0.0.1, ::ffff:0.0.0.0/96", "every address"),
+        ] {
+            let told = wrong.parse::<TrustedProxies>().unwrap_err();
+            assert!(told.contains(why), "{wrong}: {told}");
+        }
+        for right in ["10.0.0.0/8", "0.0.0.0/1", "10.0.0.2/31", "2001:db8::/64", "::1", "::/96"] {
+            assert!(right.parse::<TrustedProxies>().is_ok(), "{right}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One login at a time for each account and address: concurrent ones would all pass the limits
-//! before the first of them has failed.
+//! One login at a time for each account and address: concurrent ones would use up the limit of the
+//! account and address, which counts each as failed until it has succeeded.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -37,6 +37,8 @@ const CALIBRATIONS: u32 = 5;
 pub struct Passwords {
     jobs: Sender<Job>,
     permits: Arc<Semaphore>,
+    /// The most permits.
+    capacity: usize,
     refused: AtomicU32,
     cost: u32,
 }
@@ -85,8 +87,18 @@ impl Passwords {
                 .spawn(move || work(&queue))
                 .map_err(|error| Error::internal(format!("no thread: {error}")))?;
         }
-        let (permits, refused) = (Arc::new(Semaphore::new(permits)), AtomicU32::new(0));
-        Ok(Self { jobs, permits, refused, cost })
+        let (capacity, refused) = (permits, AtomicU32::new(0));
+        Ok(Self { jobs, permits: Arc::new(Semaphore::new(capacity)), capacity, refused, cost })
+    }
+
+    /// How many have a place in the queue, and how many may.
+    pub fn queue(&self) -> (usize, usize) {
+        (self.capacity.saturating_sub(self.permits.available_permits()), self.capacity)
+    }
+
+    /// How many found the queue full, or waited until their deadline.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed).into()
     }
 
     /// A permit for the queue, or [`Error::Overloaded`] at once. Acquire it before any work that

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::SessionId;
 use super::throttle::{REGISTRATION_WINDOW_SECONDS, WINDOW_SECONDS};
 use crate::db::connection::Connection;
+use crate::db::once::KEPT_SECONDS;
 use crate::db::row::column;
 use crate::db::{Pool, SharedConnection, Sql};
 use crate::error::{Error, Result};
@@ -112,6 +113,11 @@ impl EndedSessions {
         }
     }
 
+    /// How many ended sessions are known.
+    pub fn count(&self) -> usize {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).ended.len()
+    }
+
     /// How long an ended session is kept, in seconds.
     pub fn keep_seconds(&self) -> i32 {
         i32::try_from(self.keep.as_secs()).unwrap_or(i32::MAX)
@@ -194,8 +200,8 @@ pub async fn watch(ended: &EndedSessions, shared: &SharedConnection) -> Infallib
         match ended.poll(shared, last.as_ref()).await {
             Ok(answer) => last = Some(answer),
             Err(error) => {
-                let cause = error.cause().unwrap_or_default();
-                tracing::warn!(cause, "cannot ask which sessions have ended");
+                let (code, cause) = (error.status_and_code().1, error.cause());
+                tracing::warn!(code, cause, "cannot ask which sessions have ended");
             }
         }
     }
@@ -209,8 +215,8 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
         ticks.tick().await;
         ended.forget_expired();
         if let Err(error) = sweep_database(ended, pool).await {
-            let cause = error.cause().unwrap_or_default();
-            tracing::warn!(cause, "cannot remove what is over");
+            let (code, cause) = (error.status_and_code().1, error.cause());
+            tracing::warn!(code, cause, "cannot remove what is over");
         }
     }
 }
@@ -218,6 +224,7 @@ pub async fn sweep(ended: &EndedSessions, pool: &Pool) -> Infallible {
 async fn sweep_database(ended: &EndedSessions, pool: &Pool) -> Result<()> {
     while !pool.query(Sql::SessionsSweep, &[&ended.keep_seconds()]).await?.is_empty() {}
     while !pool.query(Sql::RegistrationsSweep, &[&REGISTRATION_WINDOW_SECONDS]).await?.is_empty() {}
+    while !pool.query(Sql::IdempotencyKeysSweep, &[&KEPT_SECONDS]).await?.is_empty() {}
     loop {
         let row = pool.query_opt(Sql::LoginsSweep, &[&WINDOW_SECONDS]).await?;
         let removed: i64 = row.map_or(Ok(0), |row| column(&row, 0))?;

@@ -1,5 +1,7 @@
 //! Limits on failed logins and registrations, counted in the database by account and address.
 
+use jiff::Timestamp;
+
 use super::client_address::Source;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -25,12 +27,33 @@ pub struct Throttle {
     pub registrations: i32,
 }
 
+/// The kinds of locks under which attempts are counted, so that concurrent ones count each other, on
+/// all instances. That of the e-mail is taken before that of the address, so that none wait in a
+/// circle.
+const EMAIL_LOCK: i32 = 1;
+const ADDRESS_LOCK: i32 = 2;
+const REGISTRATIONS_LOCK: i32 = 3;
+
+/// An attempt to log in, reserved before the password is compared: unless it is released, it counts
+/// as failed.
+pub struct Attempt<'a> {
+    email: &'a str,
+    client: &'a Source,
+    /// None if there are no limits.
+    reserved_at: Option<Timestamp>,
+}
+
 impl Throttle {
     /// [`Error::TooManyAttempts`] if the client must wait before it tries the account again.
-    pub async fn check(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
+    pub async fn reserve<'a>(
+        self,
+        pool: &Pool,
+        email: &'a str,
+        client: &'a Source,
+    ) -> Result<Attempt<'a>> {
         let all_accounts = client.limit(self.all_accounts);
         if (self.per_address, self.total, all_accounts) == (0, 0, 0) {
-            return Ok(());
+            return Ok(Attempt { email, client, reserved_at: None });
         }
         let parameters: [Parameter<'_>; 6] = [
             &email,
@@ -40,16 +63,14 @@ impl Throttle {
             &WINDOW_SECONDS,
             &all_accounts,
         ];
-        let row = pool.query_opt(Sql::LoginsCheck, &parameters).await?;
-        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
-    }
-
-    pub async fn failed(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
-        pool.query_opt(Sql::LoginsFail, &[&email, &client.address]).await.map(drop)
-    }
-
-    pub async fn succeeded(self, pool: &Pool, email: &str, client: &Source) -> Result<()> {
-        pool.query_opt(Sql::LoginsSucceed, &[&email, &client.address]).await.map(drop)
+        let mut locks = vec![(EMAIL_LOCK, email)];
+        if all_accounts > 0 {
+            locks.push((ADDRESS_LOCK, &client.address));
+        }
+        let row = pool.query_opt_locked(&locks, Sql::LoginsReserve, &parameters).await?;
+        let row = row.ok_or_else(|| Error::internal("an aggregate returned no row"))?;
+        wait(column(&row, 0)?)?;
+        Ok(Attempt { email, client, reserved_at: column(&row, 1)? })
     }
 
     /// Records a registration, or [`Error::TooManyAttempts`] if the client must wait before the
@@ -61,8 +82,23 @@ impl Throttle {
         }
         let parameters: [Parameter<'_>; 3] =
             [&client.address, &limit, &REGISTRATION_WINDOW_SECONDS];
-        let row = pool.query_opt(Sql::RegistrationsAdmit, &parameters).await?;
+        let locks = [(REGISTRATIONS_LOCK, &*client.address)];
+        let row = pool.query_opt_locked(&locks, Sql::RegistrationsAdmit, &parameters).await?;
         wait(row.map_or(Ok(None), |row| column(&row, 0))?)
+    }
+}
+
+impl Attempt<'_> {
+    /// Released, because the password was right or was not compared to the end.
+    pub async fn release(self, pool: &Pool) -> Result<()> {
+        let Some(reserved_at) = self.reserved_at else { return Ok(()) };
+        pool.query_opt(Sql::LoginsRelease, &[&self.email, &reserved_at]).await.map(drop)
+    }
+
+    /// Released, and the address may from now on try this account despite failures from others.
+    pub async fn succeeded(self, pool: &Pool) -> Result<()> {
+        let parameters: [Parameter<'_>; 3] = [&self.email, &self.client.address, &self.reserved_at];
+        pool.query_opt(Sql::LoginsSucceed, &parameters).await.map(drop)
     }
 }
 

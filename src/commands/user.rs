@@ -28,9 +28,9 @@ pub struct NewUser {
     admin: bool,
 }
 
-/// The input for an account is wrong.
+/// What was typed in is wrong.
 #[derive(Debug)]
-pub struct WrongInput(String);
+pub struct WrongInput(pub String);
 
 impl fmt::Display for WrongInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,19 +54,22 @@ impl NewUser {
         let name = self.name.as_deref();
         let name = name.unwrap_or_else(|| self.email.split('@').next().unwrap_or_default());
         let password = read_password()?;
-        let body = json!({"name": name, "email": self.email, "password": password}).to_string();
-        if let Err(error) = read_new(&REGISTER_FIELDS, body.as_bytes()) {
-            let wrong =
-                error.errors().iter().map(|wrong| format!("{} {}", wrong.field, wrong.message));
-            return Err(WrongInput(wrong.collect::<Vec<_>>().join("; ")).into());
-        }
+        check(name, &self.email, &password)?;
         let role = if self.admin { "admin" } else { "user" };
         Ok(Account { name: name.to_owned(), email: self.email.clone(), password, role })
     }
 }
 
+/// Checks an account by the rules of registration.
+pub fn check(name: &str, email: &str, password: &str) -> Result<(), WrongInput> {
+    let body = json!({"name": name, "email": email, "password": password}).to_string();
+    let Err(error) = read_new(&REGISTER_FIELDS, body.as_bytes()) else { return Ok(()) };
+    let wrong = error.errors().iter().map(|wrong| format!("{} {}", wrong.field, wrong.message));
+    Err(WrongInput(wrong.collect::<Vec<_>>().join("; ")))
+}
+
 /// Reads it twice from the terminal without echo, or else as the one line of standard input.
-fn read_password() -> Result<String, Failure> {
+pub fn read_password() -> Result<String, Failure> {
     if io::stdin().is_terminal() {
         let password = rpassword::prompt_password("Password: ")?;
         if rpassword::prompt_password("Again: ")? != password {
@@ -93,8 +96,7 @@ pub async fn add(
     account: &Account,
     bcrypt_cost: u32,
 ) -> Result<(), Failure> {
-    let hash = password::hash(&account.password, bcrypt_cost)
-        .map_err(|error| error.cause().unwrap_or("the password cannot be hashed").to_owned())?;
+    let hash = hash(&account.password, bcrypt_cost)?;
     let client = connect(database).await?;
     let added = client
         .query_opt(Sql::UsersAdd.text(), &[&account.name, &account.email, &hash, &account.role])
@@ -103,4 +105,10 @@ pub async fn add(
     added.ok_or("there is an account with this e-mail address")?;
     println!("The user can log in now.");
     Ok(())
+}
+
+/// The hash of a password that was checked.
+pub fn hash(password: &str, bcrypt_cost: u32) -> Result<String, Failure> {
+    let hash = password::hash(password, bcrypt_cost);
+    hash.map_err(|error| error.cause().unwrap_or("the password cannot be hashed").into())
 }

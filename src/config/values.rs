@@ -1,14 +1,14 @@
 //! Parsing and checking the values of single settings.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{ConfigError, Registration, wrong};
+use super::{ConfigError, LogFormat, Registration, wrong};
 use crate::auth::client_address::TrustedProxies;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
@@ -38,12 +38,7 @@ pub fn secret(name: &str, value: Option<String>) -> Result<Option<Secret>, Confi
 
 pub fn trusted_proxies(value: Option<&str>) -> Result<TrustedProxies, ConfigError> {
     let Some(value) = value else { return Ok(TrustedProxies::default()) };
-    match value.parse() {
-        Ok(proxies) => Ok(proxies),
-        Err(()) => {
-            wrong("TRUSTED_PROXIES must be addresses or networks like 10.0.0.0/8, with commas")
-        }
-    }
+    value.parse().or_else(|must_be| wrong(format!("TRUSTED_PROXIES {must_be}")))
 }
 
 pub fn number<T>(
@@ -92,6 +87,15 @@ pub fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpA
     }
 }
 
+pub fn socket_address(name: &str, value: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    match value.map(str::parse).transpose() {
+        Ok(address) => Ok(address),
+        Err(_) => wrong(format!(
+            "{name} must be an IP address and a port, for example 127.0.0.1:9464 or [::]:9464"
+        )),
+    }
+}
+
 pub fn registration(value: Option<&str>) -> Result<Registration, ConfigError> {
     match value {
         None | Some("open") => Ok(Registration::Open),
@@ -109,5 +113,13 @@ pub fn log_level(value: Option<&str>) -> Result<LevelFilter, ConfigError> {
         Some("debug") => Ok(LevelFilter::DEBUG),
         Some("trace") => Ok(LevelFilter::TRACE),
         Some(_) => wrong("LOG must be off, error, warn, info, debug or trace"),
+    }
+}
+
+pub fn log_format(value: Option<&str>) -> Result<LogFormat, ConfigError> {
+    match value {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(_) => wrong("LOG_FORMAT must be text or json"),
     }
 }

@@ -19,6 +19,7 @@ use tokio_postgres::Row;
 use super::RoundTrip;
 use super::row::column;
 use crate::error::{Error, Result};
+use crate::metrics::BatchMetrics;
 
 /// The outcome of [`Batcher::ask`].
 pub enum BatchOutcome<I, O> {
@@ -42,6 +43,7 @@ struct Shared<I, O> {
     max_batch: usize,
     /// Tells how many statements may be in flight.
     round_trip: Arc<RoundTrip>,
+    metrics: Arc<BatchMetrics>,
 }
 
 struct State<I, O> {
@@ -80,8 +82,13 @@ impl<I, O> Batcher<I, O> {
         round_trip: Arc<RoundTrip>,
     ) -> Self {
         let state = State { in_flight: 0, pending: VecDeque::new(), tickets: 0 };
-        let shared = Shared { state: Mutex::new(state), max_batch, round_trip };
+        let shared =
+            Shared { state: Mutex::new(state), max_batch, round_trip, metrics: Arc::default() };
         Self { shared: Arc::new(shared), wait_timeout }
+    }
+
+    pub fn metrics(&self) -> &Arc<BatchMetrics> {
+        &self.shared.metrics
     }
 
     /// Answers `input`, in a batch where there are others. `run` gets the inputs of the batch and
@@ -98,6 +105,7 @@ impl<I, O> Batcher<I, O> {
                 Err(outcome) => return outcome,
             },
         };
+        self.shared.metrics.sizes.record(batch.inputs.len() as u64);
         let mut answers = run(batch.inputs).await.into_iter();
         let own = answers.next();
         for (follower, answer) in batch.followers.into_iter().zip(answers) {
@@ -110,6 +118,7 @@ impl<I, O> Batcher<I, O> {
         let mut state = self.shared.lock();
         if state.in_flight < self.shared.round_trip.concurrency() {
             state.in_flight += 1;
+            self.shared.metrics.in_flight.set(state.in_flight);
             return Role::Leader(Batch {
                 inputs: vec![input],
                 followers: Vec::new(),
@@ -120,6 +129,8 @@ impl<I, O> Batcher<I, O> {
         state.tickets += 1;
         let ticket = state.tickets;
         state.pending.push_back(Pending { ticket, input, notify });
+        self.shared.metrics.waits.increment();
+        self.shared.metrics.waiting.set(state.pending.len());
         Role::Follower(ticket, notice)
     }
 
@@ -156,7 +167,9 @@ impl<I, O> Shared<I, O> {
     fn leave(&self, ticket: u64) -> Option<I> {
         let mut state = self.lock();
         let at = state.pending.iter().position(|pending| pending.ticket == ticket)?;
-        state.pending.remove(at).map(|pending| pending.input)
+        let left = state.pending.remove(at).map(|pending| pending.input);
+        self.metrics.waiting.set(state.pending.len());
+        left
     }
 }
 
@@ -180,6 +193,8 @@ impl<I, O> Slot<I, O> {
         let leader = if too_many { None } else { state.pending.pop_front() };
         let Some(leader) = leader else {
             state.in_flight -= 1;
+            shared.metrics.in_flight.set(state.in_flight);
+            shared.metrics.waiting.set(state.pending.len());
             return;
         };
         let count = state.pending.len().min(shared.max_batch - 1);
@@ -189,6 +204,7 @@ impl<I, O> Slot<I, O> {
             inputs.push(input);
             notifiers.push(notify);
         }
+        shared.metrics.waiting.set(state.pending.len());
         drop(state);
         let slot = Self(Arc::clone(shared));
         // If the new leader was cancelled just now, the batch is dropped here and the slot passes

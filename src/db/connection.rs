@@ -2,7 +2,7 @@
 //! still good, for the pool and the shared connections alike.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleError};
@@ -18,6 +18,7 @@ use super::connect::ConnectError;
 use super::errors::{self, Aftermath};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::DatabaseConnectionMetrics;
 
 /// The timeout for preparing all statements on a new connection.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +29,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest time between two replacements of all connections, whatever errors they report: new
 /// ones may lead to the same server again, and each costs it preparing every statement.
-const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
+pub const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait for an answer; longer than `STATEMENT_TIMEOUT`, so that only a silent server
 /// exceeds it.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(7);
@@ -42,6 +43,7 @@ pub struct Manager {
     /// Incremented when all connections opened so far must be replaced.
     generation: AtomicU64,
     last_replaced: Mutex<Option<Instant>>,
+    metrics: Arc<DatabaseConnectionMetrics>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
@@ -65,19 +67,11 @@ impl managed::Manager for Manager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, Self::Error> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        let (client, task) = self.options.connect_fast().await?;
-        let client = ClientWrapper::new(client, task);
-        let prepare = async |sql: &Sql| {
-            client.prepare(sql.text()).await.inspect_err(|error| {
-                let code = error.code().map(SqlState::code).unwrap_or_default();
-                tracing::error!(statement = sql.file(), code, "cannot be prepared");
-            })
-        };
-        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
-        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
-        let statements = statements.map_err(|_| ConnectError::Silent)??;
-        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
+        let connection = self.open().await;
+        let DatabaseConnectionMetrics { opened, failed, .. } = &*self.metrics;
+        let outcome = if connection.is_ok() { opened } else { failed };
+        outcome.increment();
+        connection
     }
 
     async fn recycle(
@@ -98,12 +92,34 @@ impl Manager {
             options: with_limits(options),
             generation: AtomicU64::new(0),
             last_replaced: Mutex::default(),
+            metrics: Arc::default(),
         }
     }
 
-    /// Whether a connection is open and of the current generation.
+    pub fn metrics(&self) -> &Arc<DatabaseConnectionMetrics> {
+        &self.metrics
+    }
+
+    async fn open(&self) -> Result<Connection, ConnectError> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let (client, task) = self.options.connect_fast().await?;
+        let client = ClientWrapper::new(client, task);
+        let prepare = async |sql: &Sql| {
+            client.prepare(sql.text()).await.inspect_err(|error| {
+                let code = error.code().map(SqlState::code).unwrap_or_default();
+                tracing::error!(statement = sql.file(), code, "cannot be prepared");
+            })
+        };
+        let preparing = try_join_all(Sql::ALL.iter().map(prepare));
+        let statements = timeout(PREPARE_TIMEOUT, preparing).await;
+        let statements = statements.map_err(|_| ConnectError::Silent)??;
+        Ok(Connection { client, statements, generation, abandoned: AtomicBool::new(false) })
+    }
+
+    /// Whether a connection is open, in use and of the current generation.
     pub fn is_good(&self, connection: &Connection) -> bool {
-        !connection.client.is_closed() && self.is_current(connection)
+        let abandoned = connection.abandoned.load(Ordering::Relaxed);
+        !abandoned && !connection.client.is_closed() && self.is_current(connection)
     }
 
     fn is_current(&self, connection: &Connection) -> bool {
@@ -121,6 +137,7 @@ impl Manager {
         if !recently && self.is_current(connection) {
             *last_replaced = Some(Instant::now());
             self.generation.fetch_add(1, Ordering::Relaxed);
+            self.metrics.replaced.increment();
             tracing::warn!("the connections to the database are replaced");
         }
     }
@@ -136,9 +153,13 @@ impl Manager {
         let Ok(result) = result else {
             self.replace_if_outdated(Aftermath::ReplaceAll, connection);
             let cause = format!("{}: no answer", sql.file());
-            return StatementOutcome::TimedOut(Error::DatabaseUnavailable { cause });
+            return StatementOutcome::TimedOut(errors::unanswered(sql, cause));
         };
         StatementOutcome::Answered(result.map_err(|error| {
+            if errors::ends_connection(&error) {
+                // It is not closed yet, but of what is sent now there will be no answer.
+                connection.abandon();
+            }
             let (error, aftermath) = errors::map(sql, &error);
             self.replace_if_outdated(aftermath, connection);
             error
@@ -171,12 +192,17 @@ impl Connection {
 /// Adds the timeouts without which a silent server would be waited for forever, where the settings
 /// have none.
 pub fn with_limits(options: &ConnectOptions) -> ConnectOptions {
+    with_statement_timeout(options, STATEMENT_TIMEOUT)
+}
+
+/// As [`with_limits`], for statements that take another time.
+pub fn with_statement_timeout(options: &ConnectOptions, timeout: Duration) -> ConnectOptions {
     let mut options = options.clone();
-    options.hosts.iter_mut().for_each(add_limits);
+    options.hosts.iter_mut().for_each(|config| add_limits(config, timeout));
     options
 }
 
-fn add_limits(config: &mut Config) {
+fn add_limits(config: &mut Config, statement_timeout: Duration) {
     // Generic plans only. By default, PostgreSQL plans a list again for every page, because its
     // optional filters look cheaper for known values; with generic plans it reads 1.16 times as
     // many pages a second. A generic plan lasts until the table is next analysed, so two plan types
@@ -188,7 +214,7 @@ fn add_limits(config: &mut Config) {
          -c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_seqscan=off",
         LOCK_TIMEOUT.as_millis(),
         config.get_options().unwrap_or_default(),
-        STATEMENT_TIMEOUT.as_millis()
+        statement_timeout.as_millis()
     );
     config.options(options);
     if config.get_application_name().is_none() {

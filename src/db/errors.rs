@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::io;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::Sql;
 use crate::error::{Error, FieldError};
@@ -24,7 +24,7 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     let Some(db) = error.as_db_error() else {
         let cause = format!("{}: {error}", statement.file());
         let error = if is_disconnection(error) {
-            Error::DatabaseUnavailable { cause }
+            unanswered(statement, cause)
         } else {
             Error::Internal { cause }
         };
@@ -45,10 +45,36 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
     if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
         return (Error::Locked { cause }, Aftermath::Keep);
     }
+    if leaves_outcome_open(db) {
+        return (unanswered(statement, cause), Aftermath::Keep);
+    }
     match unavailability(db.code()) {
         Some(aftermath) => (Error::DatabaseUnavailable { cause }, aftermath),
         None => (Error::Internal { cause }, Aftermath::Keep),
     }
+}
+
+/// Whether the server closes the connection after this error.
+pub fn ends_connection(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
+/// The error of a statement that was sent and whose outcome is not known.
+pub fn unanswered(statement: Sql, cause: String) -> Error {
+    if statement.is_change() {
+        Error::OutcomeUnknown { cause }
+    } else {
+        Error::DatabaseUnavailable { cause }
+    }
+}
+
+/// Whether the statement may have been committed although there was an error. Usually there was no
+/// commit before an error, because PostgreSQL reports one only while it can still roll back. But a
+/// PANIC may concern a commit that is half on the disk, and with a connection exception a proxy
+/// reports that it has lost the server.
+fn leaves_outcome_open(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Panic) || error.code().code().starts_with("08")
 }
 
 /// Whether the connection failed, so that another may work. Other errors of the client library,
@@ -68,6 +94,7 @@ fn is_disconnection(error: &tokio_postgres::Error) -> bool {
 pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Error> {
     let referenced =
         matches!(*code, SqlState::FOREIGN_KEY_VIOLATION | SqlState::RESTRICT_VIOLATION);
+    let deletes_doctor = matches!(statement, Sql::DoctorsDelete | Sql::DoctorsDeleteOnce);
     match constraint {
         "users_email_key" => Some(Error::EmailTaken),
         // Random ids collided: a retry draws another.
@@ -77,14 +104,15 @@ pub fn violation(statement: Sql, code: &SqlState, constraint: &str) -> Option<Er
         }
         "mappings_patient_id_doctor_id_key" => Some(Error::AlreadyAssigned),
         "mappings_patient_id_fkey" => Some(Error::PatientNotFound),
-        "mappings_doctor_id_fkey" if referenced && statement == Sql::DoctorsDelete => {
-            Some(Error::DoctorAssigned)
-        }
+        "mappings_doctor_id_fkey" if referenced && deletes_doctor => Some(Error::DoctorAssigned),
         "mappings_doctor_id_fkey" => Some(Error::DoctorNotFound),
         // The token's user does not exist in this database.
-        "patients_created_by_fkey" | "doctors_created_by_fkey" | "sessions_user_id_fkey" => {
-            Some(Error::InvalidToken)
-        }
+        "patients_created_by_fkey"
+        | "doctors_created_by_fkey"
+        | "idempotency_keys_created_by_fkey"
+        | "sessions_user_id_fkey" => Some(Error::InvalidToken),
+        // The first request with this key ended after this one had begun.
+        "idempotency_keys_pkey" => Some(Error::IdempotencyInProgress),
         _ if *code == SqlState::CHECK_VIOLATION => checked_field(constraint)
             .map(|field| Error::fields(vec![FieldError::new(field, "is out of range")])),
         _ => None,
@@ -96,21 +124,28 @@ fn checked_field(constraint: &str) -> Option<&str> {
     constraint.strip_suffix("_check")?.split_once('_').map(|(_, field)| field)
 }
 
-/// Whether the server is unavailable, rather than the statement wrong.
+/// Whether the server is unavailable, rather than the statement wrong. All statements were prepared
+/// on this connection, so each was right for the schema then.
 fn unavailability(code: &SqlState) -> Option<Aftermath> {
     match *code {
         // The statement was prepared before the schema changed.
         SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME => {
             Some(Aftermath::ReplaceAll)
         }
-        SqlState::QUERY_CANCELED
+        // A right was revoked, or a table, column or unique index is missing, as while a backup is
+        // restored. The same connection serves again once it is back.
+        SqlState::INSUFFICIENT_PRIVILEGE
+        | SqlState::UNDEFINED_TABLE
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::INVALID_COLUMN_REFERENCE
+        | SqlState::QUERY_CANCELED
         | SqlState::T_R_SERIALIZATION_FAILURE
         | SqlState::T_R_DEADLOCK_DETECTED => Some(Aftermath::Keep),
         _ => match code.code().get(..2) {
             // Operator intervention: the server is stopping or starting.
             Some("57") => Some(Aftermath::ReplaceAll),
-            // Connection exception; insufficient resources; system error.
-            Some("08" | "53" | "58") => Some(Aftermath::Keep),
+            // Insufficient resources; system error.
+            Some("53" | "58") => Some(Aftermath::Keep),
             _ => None,
         },
     }

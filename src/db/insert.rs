@@ -15,8 +15,9 @@ use tokio_postgres::types::ToSql;
 
 use super::batch::{BatchOutcome, Batcher, in_order};
 use super::connection::Parameter;
-use super::{Pool, RoundTrip, Sql};
+use super::{IdempotencyKey, KeptAnswer, Pool, RoundTrip, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::BatchMetrics;
 
 /// The most rows in one statement.
 const MAX_ROWS: usize = 64;
@@ -33,74 +34,137 @@ pub async fn insert(pool: &Pool, sql: Sql, values: &[impl ToSql + Sync]) -> Resu
 /// Inserts rows that are made of values `V`.
 pub struct Inserts<V> {
     pool: Pool,
-    /// Takes the values of one row as parameters.
-    one: Sql,
-    /// Takes an array for each column, and returns rows whose last column is their ordinal in those
-    /// arrays, from 1 on.
-    many: Sql,
-    batcher: Batcher<NewRow<V>, Row>,
+    statements: InsertStatements,
+    batcher: Batcher<NewRow<V>, Inserted>,
 }
 
-struct NewRow<V> {
-    user: i64,
-    values: Vec<V>,
+/// The forms of an INSERT.
+pub struct InsertStatements {
+    /// Takes the values of one row as parameters.
+    pub one: Sql,
+    /// Takes an array for each column, and returns rows whose last column is their ordinal in those
+    /// arrays, from 1 on.
+    pub many: Sql,
+    /// As `many`, with two more arrays: the idempotency keys of rows that have one, and the hashes
+    /// of their requests. Returns a [`KeptAnswer`] and the ordinal for each row.
+    pub once: Sql,
+}
+
+/// A row to be inserted.
+pub struct NewRow<V> {
+    pub user: i64,
+    pub values: Vec<V>,
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A row that was inserted.
+pub enum Inserted {
+    Row(Row),
+    /// It has an idempotency key, or was inserted together with one that has.
+    Answer(KeptAnswer),
 }
 
 impl<V: ToSql + Sync> Inserts<V> {
-    pub fn new(pool: Pool, one: Sql, many: Sql, round_trip: &Arc<RoundTrip>) -> Self {
+    pub fn new(pool: Pool, statements: InsertStatements, round_trip: &Arc<RoundTrip>) -> Self {
         let batcher = Batcher::new(MAX_ROWS, Some(WAIT_TIMEOUT), Arc::clone(round_trip));
-        Self { pool, one, many, batcher }
+        Self { pool, statements, batcher }
     }
 
-    /// Inserts a row for a user and returns the statement's row.
-    pub async fn insert(&self, user: i64, values: Vec<V>) -> Result<Row> {
-        match self.batcher.ask(NewRow { user, values }, |rows| self.insert_all(rows)).await {
-            BatchOutcome::Answered(row) => row,
-            BatchOutcome::TimedOut(row) => self.insert_within_user_limit(&row).await,
+    pub fn metrics(&self) -> &Arc<BatchMetrics> {
+        self.batcher.metrics()
+    }
+
+    /// Inserts a row, together with others that arrive at the same moment.
+    pub async fn insert(&self, row: NewRow<V>) -> Result<Inserted> {
+        match self.batcher.ask(row, |rows| self.insert_all(rows)).await {
+            BatchOutcome::Answered(inserted) => inserted,
+            BatchOutcome::TimedOut(row) => self.insert_alone(&row).await,
             BatchOutcome::Lost => {
                 // The row may or may not have been inserted, so a retry could insert it twice.
-                let cause = format!("{}: no answer", self.many.file());
-                Err(Error::DatabaseUnavailable { cause })
+                let cause = format!("{}: no answer", self.statements.many.file());
+                Err(Error::OutcomeUnknown { cause })
             }
         }
     }
 
-    async fn insert_all(&self, rows: Vec<NewRow<V>>) -> Vec<Result<Row>> {
+    /// Inserts a row on its own, within its user's limit: it may wait for a lock that concerns only
+    /// this user.
+    pub async fn insert_alone(&self, row: &NewRow<V>) -> Result<Inserted> {
+        self.insert_one(&self.pool.of(row.user), row).await
+    }
+
+    async fn insert_all(&self, rows: Vec<NewRow<V>>) -> Vec<Result<Inserted>> {
         if let [row] = &rows[..] {
             // On the whole share, not the user's: at most one per slot, and it must not queue
             // behind what else its user does, because others are queued behind it.
-            return vec![insert(&self.pool, self.one, &row.values).await];
+            return vec![self.insert_one(&self.pool, row).await];
         }
-        match self.insert_many(&rows).await {
+        let once = rows.iter().any(|row| row.key.is_some());
+        let made = if once {
+            self.insert_once(&self.pool, &rows).await
+        } else {
+            self.insert_many(&rows).await
+        };
+        match made {
             Ok(made) => match in_order(made, rows.len()) {
-                Ok(made) => made.into_iter().map(|row| row.ok_or_else(no_row)).collect(),
-                Err(error) => vec![Err(error); rows.len()],
+                Ok(made) => made.into_iter().map(|row| inserted(row, once)).collect(),
+                Err(error) => rows.iter().map(|_| Err(error.clone())).collect(),
             },
-            Err(error @ (Error::DatabaseUnavailable { .. } | Error::Overloaded { .. })) => {
-                vec![Err(error); rows.len()]
-            }
+            Err(
+                error @ (Error::DatabaseUnavailable { .. }
+                | Error::OutcomeUnknown { .. }
+                | Error::Overloaded { .. }),
+            ) => rows.iter().map(|_| Err(error.clone())).collect(),
             // One row was refused or blocked, so none was inserted. Each is retried alone and gets
             // its own answer.
             Err(error) => {
-                let (statement, rows_sent) = (self.many.file(), rows.len());
+                let statement = if once { self.statements.once } else { self.statements.many };
+                let (statement, rows_sent) = (statement.file(), rows.len());
                 let (code, cause) = (error.status_and_code().1, error.cause());
                 tracing::warn!(statement, rows_sent, code, cause, "refused; sent row by row");
-                join_all(rows.iter().map(|row| self.insert_within_user_limit(row))).await
+                join_all(rows.iter().map(|row| self.insert_alone(row))).await
             }
         }
     }
 
-    /// Within its user's limit: it may wait for a lock that concerns only this user.
-    async fn insert_within_user_limit(&self, row: &NewRow<V>) -> Result<Row> {
-        insert(&self.pool.of(row.user), self.one, &row.values).await
+    async fn insert_one(&self, pool: &Pool, row: &NewRow<V>) -> Result<Inserted> {
+        if row.key.is_none() {
+            return insert(pool, self.statements.one, &row.values).await.map(Inserted::Row);
+        }
+        inserted(self.insert_once(pool, std::slice::from_ref(row)).await?.pop(), true)
     }
 
     async fn insert_many(&self, rows: &[NewRow<V>]) -> Result<Vec<Row>> {
-        let width = rows.first().map_or(0, |row| row.values.len());
-        let column = |at| rows.iter().filter_map(|row| row.values.get(at)).collect();
-        let columns: Vec<Vec<&V>> = (0..width).map(column).collect();
+        let columns = columns(rows);
         let parameters: Vec<Parameter<'_>> = columns.iter().map(|column| column as _).collect();
-        self.pool.query(self.many, &parameters).await
+        self.pool.query(self.statements.many, &parameters).await
+    }
+
+    async fn insert_once(&self, pool: &Pool, rows: &[NewRow<V>]) -> Result<Vec<Row>> {
+        let columns = columns(rows);
+        let keys: Vec<Option<&str>> =
+            rows.iter().map(|row| row.key.as_ref().map(|key| &*key.key)).collect();
+        let hashes: Vec<Option<&[u8]>> =
+            rows.iter().map(|row| row.key.as_ref().map(|key| &*key.request_hash)).collect();
+        let mut parameters: Vec<Parameter<'_>> = columns.iter().map(|column| column as _).collect();
+        parameters.extend([&keys as Parameter<'_>, &hashes]);
+        pool.query(self.statements.once, &parameters).await
+    }
+}
+
+/// The values of rows, column by column.
+fn columns<V>(rows: &[NewRow<V>]) -> Vec<Vec<&V>> {
+    let width = rows.first().map_or(0, |row| row.values.len());
+    let column = |at| rows.iter().filter_map(|row| row.values.get(at)).collect();
+    (0..width).map(column).collect()
+}
+
+fn inserted(row: Option<Row>, once: bool) -> Result<Inserted> {
+    let row = row.ok_or_else(no_row)?;
+    if once {
+        KeptAnswer::from_row(row, no_row()).map(Inserted::Answer)
+    } else {
+        Ok(Inserted::Row(row))
     }
 }
 

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use super::batch::{BatchOutcome, Batcher, in_order};
 use super::{SharedConnection, Sql};
 use crate::error::Result;
+use crate::metrics::BatchMetrics;
 
 /// The most patients that one statement looks up.
 const MAX_BATCH: usize = 256;
@@ -24,6 +25,10 @@ impl PatientLookups {
     pub fn new(connection: Arc<SharedConnection>) -> Self {
         let batcher = Batcher::new(MAX_BATCH, None, Arc::clone(connection.round_trip()));
         Self { connection, batcher }
+    }
+
+    pub fn metrics(&self) -> &Arc<BatchMetrics> {
+        self.batcher.metrics()
     }
 
     /// The patient with this id, if it is the owner's.

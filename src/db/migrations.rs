@@ -37,6 +37,7 @@ migrations! {
     "V11__requirements",
     "V12__gender_o",
     "V13__gender_o_checked",
+    "V14__idempotency_keys",
 }
 
 /// The timeout for inspecting the server and its schema.
@@ -48,35 +49,37 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// How often the log says why the start is waiting.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Checks the server's version, encoding and connection limit, then applies pending migrations. Any
-/// number of instances may do so at once. Retries for ten minutes to get the locks.
-///
-/// `connections` is the most that this process will use.
-pub async fn run(options: &ConnectOptions, connections: usize) -> Result<(), SetupError> {
-    prepare(options, connections, true).await
+/// What a command requires of the database.
+#[derive(Debug, Clone, Copy)]
+pub struct Requirements {
+    /// The most connections that this process will use.
+    pub connections: usize,
+    /// Whether pending migrations are applied. If not, they are an error.
+    pub migrate: bool,
+    /// Whether the server may be one that loses acknowledged writes when it crashes.
+    pub allow_unsafe: bool,
 }
 
-/// As [`run`], but without `migrate` pending migrations are an error instead.
+/// Checks the server and applies pending migrations. Any number of instances may do so at once.
+/// Retries for ten minutes to get the locks.
 pub async fn prepare(
     options: &ConnectOptions,
-    connections: usize,
-    migrate: bool,
+    requirements: Requirements,
 ) -> Result<(), SetupError> {
     let started = Instant::now();
     let may_pass = |error: &SetupError| {
         error.obstacle() == Obstacle::Locked && started.elapsed() < LOCKED_TIMEOUT
     };
-    attempts(may_pass, || attempt(options, connections, migrate)).await
+    attempts(may_pass, || attempt(options, requirements)).await
 }
 
 /// As [`prepare`], but waits indefinitely for a database that is unreachable, read-only or locked.
 pub async fn prepare_when_available(
     options: &ConnectOptions,
-    connections: usize,
-    migrate: bool,
+    requirements: Requirements,
 ) -> Result<(), SetupError> {
     let may_pass = |error: &SetupError| error.obstacle() != Obstacle::Lasting;
-    attempts(may_pass, || attempt(options, connections, migrate)).await
+    attempts(may_pass, || attempt(options, requirements)).await
 }
 
 /// Retries while the obstacle may pass, and logs why.
@@ -99,16 +102,12 @@ async fn attempts(
     }
 }
 
-async fn attempt(
-    options: &ConnectOptions,
-    connections: usize,
-    migrate: bool,
-) -> Result<(), SetupError> {
+async fn attempt(options: &ConnectOptions, requirements: Requirements) -> Result<(), SetupError> {
     let mut client = connect(options).await?;
-    let inspected = timeout(INSPECT_TIMEOUT, inspect(&client, connections));
+    let inspected = timeout(INSPECT_TIMEOUT, inspect(&client, requirements));
     let pending = inspected.await.unwrap_or_else(|_| Err(silent()))?;
     match pending.first() {
-        Some(first) if !migrate => Err(SetupError::new(format!(
+        Some(first) if !requirements.migrate => Err(SetupError::new(format!(
             "The schema lacks migrations from {first} on, and MIGRATE_ON_START is false: run \
              healthcare-backend migrate."
         ))),
@@ -122,8 +121,11 @@ async fn attempt(
 }
 
 /// Checks the server and returns the pending migrations.
-async fn inspect(client: &Client, connections: usize) -> Result<Vec<Migration>, SetupError> {
-    check_server(client, connections).await?;
+async fn inspect(
+    client: &Client,
+    requirements: Requirements,
+) -> Result<Vec<Migration>, SetupError> {
+    check_server(client, requirements).await?;
     history::pending(client).await
 }
 
@@ -136,13 +138,19 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, SetupError> {
     with_limits(options).connect().await.map_err(|error| SetupError::unreachable(&error))
 }
 
-async fn check_server(client: &Client, connections: usize) -> Result<(), SetupError> {
+async fn check_server(client: &Client, requirements: Requirements) -> Result<(), SetupError> {
+    let Requirements { connections, allow_unsafe, .. } = requirements;
     let row = client
         .query_one(
             "SELECT current_setting('server_encoding'),
                     current_setting('max_connections')::int
                         - current_setting('superuser_reserved_connections')::int,
-                    current_setting('server_version_num')::int",
+                    current_setting('server_version_num')::int,
+                    ARRAY(
+                        SELECT name
+                        FROM unnest('{fsync,full_page_writes,synchronous_commit}'::text[]) name
+                        WHERE current_setting(name) = 'off'
+                    )",
             &[],
         )
         .await
@@ -150,6 +158,7 @@ async fn check_server(client: &Client, connections: usize) -> Result<(), SetupEr
             SetupError::because("the database cannot be asked for its settings", &error)
         })?;
     let (encoding, limit, version): (&str, i32, i32) = (row.get(0), row.get(1), row.get(2));
+    let unsafe_settings: Vec<String> = row.get(3);
     if version < 150_000 {
         return Err(SetupError::new(format!(
             "PostgreSQL 15 or later is needed; this is version {}.",
@@ -160,6 +169,13 @@ async fn check_server(client: &Client, connections: usize) -> Result<(), SetupEr
         return Err(SetupError::new(format!(
             "The database is encoded in {encoding}. Create one in UTF-8: \
              CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0."
+        )));
+    }
+    if !allow_unsafe && !unsafe_settings.is_empty() {
+        return Err(SetupError::new(format!(
+            "The database has {} = off, so it can lose writes that were acknowledged. Turn it on, or \
+             set ALLOW_UNSAFE_DATABASE=true for tests.",
+            unsafe_settings.join(" and ")
         )));
     }
     if usize::try_from(limit).is_ok_and(|limit| connections > limit) {

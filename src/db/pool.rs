@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Object, PoolError, TimeoutType};
+use futures_util::future::{join_all, join4};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 
@@ -15,6 +16,7 @@ use super::connection::{Connection, Manager, Parameter, RESPONSE_TIMEOUT, Statem
 use super::share::{Permit, PoolShare, WAIT_TIMEOUT};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::ShareMetrics;
 
 /// The timeout for cancelling a statement.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,8 +30,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Connections are opened at their first use. Opening and checking them have timeouts in the
-    /// manager.
+    /// Connections are opened at their first use, or by [`ensure_open`](Self::ensure_open). Opening
+    /// and checking them have timeouts in the manager.
     pub fn new(options: &ConnectOptions, size: usize) -> Result<Self> {
         let inner = managed::Pool::builder(Manager::new(options))
             .max_size(size)
@@ -53,6 +55,11 @@ impl Pool {
         Self { user: Some(user), ..self.clone() }
     }
 
+    /// What this share has counted.
+    pub fn metrics(&self) -> &Arc<ShareMetrics> {
+        self.share.metrics()
+    }
+
     /// All rows of a statement.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
         let in_use = self.get().await?;
@@ -73,10 +80,58 @@ impl Pool {
         in_use.finish(outcome)
     }
 
+    /// As [`query_opt`](Self::query_opt), in a transaction that first takes locks, each of a kind
+    /// and a key, in their order. So the statement sees what others have committed under these
+    /// locks. All is sent at once, and takes one round trip.
+    pub async fn query_opt_locked(
+        &self,
+        locks: &[(i32, &str)],
+        sql: Sql,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<Row>> {
+        let in_use = self.get().await?;
+        let connection = in_use.connection()?;
+        let (client, statement) = (connection.client(), connection.statement(sql)?);
+        let lock = connection.statement(Sql::LimitsLock)?;
+        let transaction = async {
+            let lock = async |(kind, key): &(i32, &str)| client.execute(lock, &[kind, key]).await;
+            // Each is sent when it is polled for the first time, and so in this order. Once one has
+            // failed, those behind it fail too, and COMMIT rolls back.
+            let (begun, locked, row, committed) = join4(
+                client.batch_execute("BEGIN"),
+                join_all(locks.iter().map(lock)),
+                client.query_opt(statement, parameters),
+                client.batch_execute("COMMIT"),
+            )
+            .await;
+            begun?;
+            locked.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let row = row?;
+            committed.map(|()| row)
+        };
+        let result = timeout(RESPONSE_TIMEOUT, transaction).await;
+        let outcome = self.manager().outcome(sql, connection, result);
+        in_use.finish(outcome)
+    }
+
     /// A connection outside of the pool, with the pool's settings.
     pub async fn connect(&self) -> Result<Connection> {
         let made = managed::Manager::create(self.manager()).await;
         made.map_err(|error| cannot_connect(PoolError::Backend(error)))
+    }
+
+    /// Whether a good connection is open, in use or not. Closes idle ones that are no longer good.
+    pub fn has_open(&self) -> bool {
+        self.inner.retain(|connection, _| self.manager().is_good(connection));
+        self.inner.status().size > 0
+    }
+
+    /// Opens a connection for the requests to come if none is open.
+    pub async fn ensure_open(&self) -> Result<()> {
+        if self.has_open() {
+            return Ok(());
+        }
+        self.inner.get().await.map(drop).map_err(cannot_connect)
     }
 
     /// What opens the pool's connections.

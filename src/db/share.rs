@@ -2,13 +2,16 @@
 //! user can take all connections (a bulkhead).
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Result};
+use crate::metrics::{Counted, ShareMetrics, microseconds};
 
 /// How long a request waits for a permit before it is refused.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -20,24 +23,35 @@ pub struct PoolShare {
     max_per_user: usize,
     /// The permits of each user who holds one or waits for one.
     users: Mutex<HashMap<i64, Arc<Semaphore>>>,
+    metrics: Arc<ShareMetrics>,
 }
 
 /// The right to one connection, until dropped.
 pub struct Permit {
     _connection: OwnedSemaphorePermit,
     _user: Option<UserPermit>,
+    _in_use: Counted,
 }
 
 impl PoolShare {
     pub fn new(size: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(size));
-        Arc::new(Self { permits, max_per_user: (size / 2).max(1), users: Mutex::default() })
+        Arc::new(Self {
+            permits,
+            max_per_user: (size / 2).max(1),
+            users: Mutex::default(),
+            metrics: Arc::new(ShareMetrics::new(size)),
+        })
+    }
+
+    pub fn metrics(&self) -> &Arc<ShareMetrics> {
+        &self.metrics
     }
 
     /// Waits for a permit, within the user's limit if there is a user. [`Error::Overloaded`] after
     /// [`WAIT_TIMEOUT`].
     pub async fn acquire(self: &Arc<Self>, user: Option<i64>) -> Result<Permit> {
-        let acquired = timeout(WAIT_TIMEOUT, async {
+        let mut acquiring = pin!(timeout(WAIT_TIMEOUT, async {
             // The user's limit comes first, so that a request queued there holds no permit of the
             // share.
             let user_permit = match user {
@@ -45,9 +59,18 @@ impl PoolShare {
                 None => None,
             };
             let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-            Some(Permit { _connection: permit, _user: user_permit })
-        });
-        acquired.await.ok().flatten().ok_or(Error::Overloaded { retry_after: 1 })
+            let in_use = self.metrics.in_use.count();
+            Some(Permit { _connection: permit, _user: user_permit, _in_use: in_use })
+        }));
+        let acquired = if let Some(acquired) = poll_immediate(&mut acquiring).await {
+            acquired
+        } else {
+            let (_waiting, since) = (self.metrics.waiting.count(), Instant::now());
+            let acquired = acquiring.await;
+            self.metrics.waits.record(microseconds(since.elapsed()));
+            acquired
+        };
+        acquired.ok().flatten().ok_or(Error::Overloaded { retry_after: 1 })
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<i64, Arc<Semaphore>>> {

@@ -16,8 +16,9 @@ use super::connection::{Connection, Parameter, RESPONSE_TIMEOUT, StatementOutcom
 use super::pool::{CANCEL_TIMEOUT, Pool};
 use super::{RoundTrip, Sql};
 use crate::error::{Error, Result};
+use crate::metrics::SharedConnectionMetrics;
 
-/// How long a request waits for a connection that another request is opening.
+/// How long a request waits for a connection that is being opened.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the statements of an abandoned connection may take to end after the oldest is
@@ -30,19 +31,21 @@ const MAX_CANCELS: usize = 16;
 pub struct SharedConnection {
     pool: Pool,
     current: Mutex<Option<Arc<Connection>>>,
-    /// Held by the request that opens a new connection.
-    connecting: tokio::sync::Mutex<()>,
+    /// Held while a connection is opened; has when and why that last failed.
+    connecting: tokio::sync::Mutex<Option<(Instant, Error)>>,
     round_trip: Arc<RoundTrip>,
+    metrics: Arc<SharedConnectionMetrics>,
 }
 
 impl SharedConnection {
-    /// The connection is opened at its first use.
+    /// The [`connection`](Self::connection) is opened when it is first asked for.
     pub fn new(pool: Pool) -> Self {
         Self {
             pool,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             round_trip: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl SharedConnection {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let query = connection.client().query(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, connection, sent, result)
@@ -69,6 +73,7 @@ impl SharedConnection {
     pub async fn query_opt(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Option<Row>> {
         let connection = self.connection().await?;
         let query = connection.client().query_opt(connection.statement(sql)?, parameters);
+        let _in_flight = self.metrics.in_flight.count();
         let sent = Instant::now();
         let result = timeout(RESPONSE_TIMEOUT, query).await;
         self.finish(sql, &connection, sent, result)
@@ -79,17 +84,38 @@ impl SharedConnection {
         &self.round_trip
     }
 
-    /// The current connection, opened if there is none.
+    pub fn metrics(&self) -> &Arc<SharedConnectionMetrics> {
+        &self.metrics
+    }
+
+    /// Whether the connection is open.
+    pub fn is_open(&self) -> bool {
+        self.current().is_some()
+    }
+
+    /// The current connection, opened if there is none. One attempt to open it serves all who wait
+    /// for it, also if it fails.
     pub async fn connection(&self) -> Result<Arc<Connection>> {
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        let connecting = timeout(WAIT_TIMEOUT, self.connecting.lock()).await;
-        let _connecting = connecting.map_err(|_| Error::Overloaded { retry_after: 1 })?;
+        let asked = Instant::now();
+        let Ok(mut last_failure) = timeout(WAIT_TIMEOUT, self.connecting.lock()).await else {
+            let cause = "connect: no connection in time".to_owned();
+            return Err(Error::DatabaseUnavailable { cause });
+        };
         if let Some(connection) = self.current() {
             return Ok(connection);
         }
-        let connection = Arc::new(self.pool.connect().await?);
+        if let Some((failed, error)) = &*last_failure
+            && *failed > asked
+        {
+            return Err(error.clone());
+        }
+        let made = self.pool.connect().await;
+        *last_failure = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let connection = Arc::new(made?);
+        self.metrics.opened.increment();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::clone(&connection));
         self.round_trip.forget();
@@ -147,6 +173,39 @@ async fn cancel_statements(pool: Pool, connection: Arc<Connection>) {
         let ended = timeout(DRAIN_TIMEOUT, connection.client().simple_query("")).await;
         if ended.is_ok() || !matches!(cancelled, Ok(Ok(()))) {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::net::TcpListener;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::db::ConnectOptions;
+
+    // The paused clock jumps to the next timeout, as nothing else is pending.
+    #[tokio::test(start_paused = true)]
+    async fn one_attempt_to_connect_serves_all_who_wait_for_it() {
+        // The kernel completes the TCP handshake, but nothing ever answers.
+        let mute = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        mute.set_nonblocking(true).unwrap();
+        let port = mute.local_addr().unwrap().port();
+        let text = format!("host=127.0.0.1 port={port} user=u connect_timeout=2");
+        let options = ConnectOptions::parse(&text, None).map_err(|error| error.to_string());
+        let shared = SharedConnection::new(Pool::new(&options.unwrap(), 1).unwrap());
+        for _ in 0..2 {
+            let asked = Instant::now();
+            for made in join_all((0..8).map(|_| shared.connection())).await {
+                assert!(matches!(made, Err(Error::DatabaseUnavailable { .. })));
+            }
+            assert_eq!(asked.elapsed().as_secs(), 2);
+            mute.accept().unwrap();
+            assert!(mute.accept().is_err(), "a second attempt");
         }
     }
 }

@@ -2,78 +2,118 @@
 //! this list.
 
 macro_rules! statements {
-    ($($name:ident => $file:literal,)*) => {
-        /// A statement. All are prepared on every connection when it is opened.
+    (
+        requests: { $($name:ident => $file:literal,)* }
+        bulk: { $($bulk_name:ident => $bulk_file:literal,)* }
+    ) => {
+        /// A statement.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Sql {
             $($name,)*
+            $($bulk_name,)*
         }
 
         impl Sql {
-            /// All of them, in the order of their discriminants.
+            /// Those of single requests, in the order of their discriminants. They are prepared on
+            /// every connection when it is opened.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Those that add many rows, in the order in which a connection of its own runs them.
+            pub const BULK: &[Self] = &[$(Self::$bulk_name,)*];
 
             /// The file below `sql/`, without its extension.
             pub const fn file(self) -> &'static str {
-                match self { $(Self::$name => $file,)* }
+                match self {
+                    $(Self::$name => $file,)*
+                    $(Self::$bulk_name => $bulk_file,)*
+                }
             }
 
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => include_str!(concat!("../../sql/", $file, ".sql")),)*
+                    $(Self::$bulk_name => include_str!(concat!("../../sql/", $bulk_file, ".sql")),)*
                 }
+            }
+
+            /// Whether it changes rows, by the keywords in its text.
+            pub fn is_change(self) -> bool {
+                ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| self.text().contains(keyword))
             }
         }
     };
 }
 
 statements! {
-    ServerState => "server/state",
-    UsersCreate => "users/create",
-    UsersAdd => "users/add",
-    UsersGet => "users/get",
-    UsersLogin => "users/login",
-    UsersSetRole => "users/set_role",
-    UsersPassword => "users/password",
-    UsersRehash => "users/rehash",
-    UsersChangePassword => "users/change_password",
-    SessionsCreate => "sessions/create",
-    SessionsRefresh => "sessions/refresh",
-    SessionsEnd => "sessions/end",
-    SessionsEndOthers => "sessions/end_others",
-    SessionsEnded => "sessions/ended",
-    SessionsIsLive => "sessions/is_live",
-    SessionsSweep => "sessions/sweep",
-    LoginsCheck => "logins/check",
-    LoginsFail => "logins/fail",
-    LoginsSucceed => "logins/succeed",
-    LoginsSweep => "logins/sweep",
-    RegistrationsAdmit => "registrations/admit",
-    RegistrationsSweep => "registrations/sweep",
-    PatientsCreate => "patients/create",
-    PatientsCreateMany => "patients/create_many",
-    PatientsGet => "patients/get",
-    PatientsGetMany => "patients/get_many",
-    PatientsGetWhole => "patients/get_whole",
-    PatientsFirst => "patients/first",
-    PatientsList => "patients/list",
-    PatientsSeek => "patients/seek",
-    PatientsUpdate => "patients/update",
-    PatientsDelete => "patients/delete",
-    DoctorsCreate => "doctors/create",
-    DoctorsGet => "doctors/get",
-    DoctorsGetWhole => "doctors/get_whole",
-    DoctorsFirst => "doctors/first",
-    DoctorsList => "doctors/list",
-    DoctorsSeek => "doctors/seek",
-    DoctorsUpdate => "doctors/update",
-    DoctorsDelete => "doctors/delete",
-    MappingsCreate => "mappings/create",
-    MappingsFirst => "mappings/first",
-    MappingsList => "mappings/list",
-    MappingsSeek => "mappings/seek",
-    MappingsSeekDoctors => "mappings/seek_doctors",
-    MappingsFirstDoctors => "mappings/first_doctors",
-    MappingsDoctors => "mappings/doctors",
-    MappingsDelete => "mappings/delete",
+    requests: {
+        ServerState => "server/state",
+        UsersCreate => "users/create",
+        UsersAdd => "users/add",
+        UsersGet => "users/get",
+        UsersLogin => "users/login",
+        UsersSetRole => "users/set_role",
+        UsersPassword => "users/password",
+        UsersRehash => "users/rehash",
+        UsersChangePassword => "users/change_password",
+        SessionsCreate => "sessions/create",
+        SessionsRefresh => "sessions/refresh",
+        SessionsEnd => "sessions/end",
+        SessionsEndOthers => "sessions/end_others",
+        SessionsEnded => "sessions/ended",
+        SessionsIsLive => "sessions/is_live",
+        SessionsSweep => "sessions/sweep",
+        LimitsLock => "limits/lock",
+        LoginsReserve => "logins/reserve",
+        LoginsRelease => "logins/release",
+        LoginsSucceed => "logins/succeed",
+        LoginsSweep => "logins/sweep",
+        RegistrationsAdmit => "registrations/admit",
+        RegistrationsSweep => "registrations/sweep",
+        PatientsCreate => "patients/create",
+        PatientsCreateMany => "patients/create_many",
+        PatientsGet => "patients/get",
+        PatientsGetMany => "patients/get_many",
+        PatientsGetWhole => "patients/get_whole",
+        PatientsFirst => "patients/first",
+        PatientsList => "patients/list",
+        PatientsSeek => "patients/seek",
+        PatientsUpdate => "patients/update",
+        PatientsDelete => "patients/delete",
+        PatientsCreateOnce => "patients/create_once",
+        PatientsUpdateOnce => "patients/update_once",
+        PatientsDeleteOnce => "patients/delete_once",
+        DoctorsCreate => "doctors/create",
+        DoctorsGet => "doctors/get",
+        DoctorsGetWhole => "doctors/get_whole",
+        DoctorsFirst => "doctors/first",
+        DoctorsList => "doctors/list",
+        DoctorsSeek => "doctors/seek",
+        DoctorsUpdate => "doctors/update",
+        DoctorsDelete => "doctors/delete",
+        DoctorsCreateOnce => "doctors/create_once",
+        DoctorsUpdateOnce => "doctors/update_once",
+        DoctorsDeleteOnce => "doctors/delete_once",
+        MappingsCreate => "mappings/create",
+        MappingsFirst => "mappings/first",
+        MappingsList => "mappings/list",
+        MappingsSeek => "mappings/seek",
+        MappingsSeekDoctors => "mappings/seek_doctors",
+        MappingsFirstDoctors => "mappings/first_doctors",
+        MappingsDoctors => "mappings/doctors",
+        MappingsDelete => "mappings/delete",
+        MappingsCreateOnce => "mappings/create_once",
+        MappingsDeleteOnce => "mappings/delete_once",
+        IdempotencyKeysSweep => "idempotency_keys/sweep",
+    }
+    bulk: {
+        ImportsCreate => "imports/create",
+        ImportsCopy => "imports/copy",
+        ImportsInsert => "imports/insert",
+        UsersAny => "users/any",
+        DoctorsDrawIds => "doctors/draw_ids",
+        DoctorsCopy => "doctors/copy",
+        PatientsDrawIds => "patients/draw_ids",
+        PatientsCopy => "patients/copy",
+        MappingsCopy => "mappings/copy",
+    }
 }

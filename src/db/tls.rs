@@ -26,12 +26,17 @@ pub enum Verify {
 
 /// The TLS connector. The error is one sentence.
 pub fn connector(verify: Verify, roots: Option<&Path>) -> Result<MakeRustlsConnect, String> {
+    client_config(verify, roots).map(MakeRustlsConnect::new)
+}
+
+/// What a client of TLS needs. The error is one sentence.
+pub fn client_config(verify: Verify, roots: Option<&Path>) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let config = if verify == Verify::AuthorityAndName {
+    Ok(if verify == Verify::AuthorityAndName {
         builder.with_root_certificates(root_store(roots)?).with_no_client_auth()
     } else {
         let authority = if verify == Verify::Authority {
@@ -44,8 +49,7 @@ pub fn connector(verify: Verify, roots: Option<&Path>) -> Result<MakeRustlsConne
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(PartialVerifier { authority, algorithms }))
             .with_no_client_auth()
-    };
-    Ok(MakeRustlsConnect::new(config))
+    })
 }
 
 /// The certificates of a PEM file, or the system's.

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use crate::app::App;
 use crate::auth::client_address::Source;
-use crate::auth::password::{MAX_WAIT, Verdict};
+use crate::auth::password::{MAX_WAIT, Permit, Verdict};
 use crate::auth::refresh::Generation;
 use crate::auth::token::{Signed, unix_seconds};
 use crate::auth::{AuthUser, SessionId};
@@ -78,7 +78,28 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     // The lock first, so that waiting for it takes no permit from other logins.
     let _lock = login_locks.acquire(email, &client.address, deadline).await?;
     let permit = passwords.try_acquire(deadline)?;
-    config.throttle.check(&worker.accounts, email, &client).await?;
+    let attempt = config.throttle.reserve(&worker.accounts, email, &client).await?;
+    match begin_session(worker, &permit, email, password).await {
+        Ok(Some(session)) => {
+            attempt.succeeded(&worker.accounts).await?;
+            Ok(session)
+        }
+        Ok(None) => Err(Error::InvalidCredentials),
+        Err(error) => {
+            // If this fails too, the attempt counts as failed.
+            let _ = attempt.release(&worker.accounts).await;
+            Err(error)
+        }
+    }
+}
+
+/// The response to a login; None if the e-mail or the password is wrong.
+async fn begin_session(
+    worker: &Worker,
+    permit: &Permit<'_>,
+    email: &str,
+    password: &str,
+) -> Result<Option<Response>> {
     for _ in 0..COMPARISONS {
         let row = worker.accounts.query_opt(Sql::UsersLogin, &[&email]).await?;
         let stored: Option<String> = match &row {
@@ -88,37 +109,32 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
         let verdict = permit.verify(password.to_owned(), stored.clone()).await?;
         let (Some(row), Some(stored), Verdict::Right { better_hash }) = (row, stored, verdict)
         else {
-            config.throttle.failed(&worker.accounts, email, &client).await?;
-            return Err(Error::InvalidCredentials);
+            worker.app.metrics.failed_logins.increment();
+            return Ok(None);
         };
         let user = user::User::from_row(&row, 0)?;
+        let accounts = worker.accounts.of(user.id);
         let hash = match better_hash {
             Some(better) => {
-                worker
-                    .accounts
-                    .of(user.id)
-                    .query_opt(Sql::UsersRehash, &[&user.id, &stored, &better])
-                    .await?;
+                accounts.query_opt(Sql::UsersRehash, &[&user.id, &stored, &better]).await?;
                 better
             }
             None => stored,
         };
-        let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = config;
+        let Config { session_idle_seconds: idle, session_max_seconds: max, .. } =
+            &worker.app.config;
         let session_id = SessionId::random()?;
         let parameters: [Parameter<'_>; 5] = [&user.id, &hash, idle, max, &session_id];
         let asked = unix_seconds();
-        let created =
-            worker.accounts.of(user.id).query_opt(Sql::SessionsCreate, &parameters).await?;
         // Without a row, the stored hash was replaced meanwhile: by one of this password or of
         // another.
-        if let Some(created) = created {
-            config.throttle.succeeded(&worker.accounts, email, &client).await?;
+        if let Some(created) = accounts.query_opt(Sql::SessionsCreate, &parameters).await? {
             let first = Generation::first(session_id, user.id);
             let ends_at = end(asked, column(&created, 0)?);
-            return session(worker, StatusCode::OK, user, first, ends_at);
+            return session(worker, StatusCode::OK, user, first, ends_at).map(Some);
         }
     }
-    Err(passwords.overloaded())
+    Err(worker.app.passwords.overloaded())
 }
 
 pub async fn refresh(worker: &Worker, request: Request) -> Result<Response> {
@@ -179,35 +195,53 @@ pub async fn change_password(
     let client = client(worker, peer, &request);
     let (body, _lease) = body::read(request, body::AUTH_LIMIT, &worker.allowance(user), 0).await?;
     let [current, new] = read_new(&PASSWORD_FIELDS, &body)?;
-    let (id, session_id) = (user.id(), user.session_id());
-    let (email, _) = stored_password(worker, id).await?;
+    let (email, _) = stored_password(worker, user.id()).await?;
     let deadline = Instant::now() + MAX_WAIT;
     let _lock = login_locks.acquire(&email, &client.address, deadline).await?;
     let permit = passwords.try_acquire(deadline)?;
-    config.throttle.check(&worker.accounts, &email, &client).await?;
+    let attempt = config.throttle.reserve(&worker.accounts, &email, &client).await?;
+    let changed = replace_password(worker, user, &permit, current.as_text(), new.as_text()).await;
+    if matches!(changed, Ok(false)) {
+        return Err(wrong_password());
+    }
+    // If this fails, the attempt counts as failed.
+    let _ = attempt.release(&worker.accounts).await;
+    changed.map(|_| empty(StatusCode::NO_CONTENT))
+}
+
+/// Replaces the password and ends the other sessions; false if the current one is another.
+async fn replace_password(
+    worker: &Worker,
+    user: AuthUser,
+    permit: &Permit<'_>,
+    current: &str,
+    new: &str,
+) -> Result<bool> {
+    let (id, session_id) = (user.id(), user.session_id());
+    let accounts = worker.accounts.of(id);
     for _ in 0..COMPARISONS {
         // Read under the lock, because its previous holder may have changed it.
         let (_, stored) = stored_password(worker, id).await?;
-        let (current, new) = (current.as_text().to_owned(), new.as_text().to_owned());
-        let Some(hash) = permit.replace(current, stored.clone(), new).await? else {
-            config.throttle.failed(&worker.accounts, &email, &client).await?;
-            return Err(wrong_password());
+        let replaced = permit.replace(current.to_owned(), stored.clone(), new.to_owned()).await?;
+        let Some(hash) = replaced else {
+            worker.app.metrics.failed_logins.increment();
+            return Ok(false);
         };
         let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
-        let row = worker.accounts.of(id).query_opt(Sql::UsersChangePassword, &parameters).await?;
+        let row = accounts.query_opt(Sql::UsersChangePassword, &parameters).await?;
         // Without a row, the stored hash was replaced meanwhile: by one of this password or of
         // another.
         let Some(row) = row else { continue };
         worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
         // A session that a concurrent login began is not in the statement's snapshot.
-        let late =
-            worker.accounts.of(id).query(Sql::SessionsEndOthers, &[&id, &session_id]).await?;
+        let late = accounts.query(Sql::SessionsEndOthers, &[&id, &session_id]).await;
+        let late = late.map_err(Error::after_a_change)?;
         let late: Vec<Option<SessionId>> =
             late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
         worker.app.ended_sessions.end(late.into_iter().flatten());
-        return Ok(empty(StatusCode::NO_CONTENT));
+        return Ok(true);
     }
-    Err(passwords.overloaded())
+    Err(worker.app.passwords.overloaded())
 }
 
 /// The e-mail of an authenticated user, and the password hash.
@@ -221,7 +255,7 @@ async fn stored_password(worker: &Worker, user_id: i64) -> Result<(String, Strin
 fn client(worker: &Worker, peer: IpAddr, request: &Request) -> Source {
     let proxies = &worker.app.config.trusted_proxies;
     proxies.warn_if_ignored(peer, request.headers());
-    Source::new(proxies.client(peer, request.headers()))
+    proxies.source(peer, request.headers())
 }
 
 fn wrong_password() -> Error {

@@ -2,23 +2,32 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
-use super::resource::{change, created, found, insert, remove, resource, whole};
+use super::list::{self, Filter, Framing, List};
+use super::once;
+use super::resource::{Changed, Write, change, created, found, insert, remove, resource, whole};
 use crate::auth::AuthUser;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::query::Query;
-use crate::http::{Request, Response, body};
+use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
 use crate::models::doctor::{Doctor, FIELDS, SEARCH, SPECIALIZATION};
 use crate::models::input::read_new;
 use crate::worker::Worker;
 
 const PATH: &str = "/api/doctors";
+const UPDATE: Write = Write { plain: Sql::DoctorsUpdate, once: Sql::DoctorsUpdateOnce };
+const DELETE: Write = Write { plain: Sql::DoctorsDelete, once: Sql::DoctorsDeleteOnce };
 
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
+    let keyed = idempotency::read(&request)?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
+    if let Some(keyed) = keyed {
+        let key = keyed.with_body(&body);
+        let answer = once::insert(worker, Sql::DoctorsCreateOnce, user, values, &key).await?;
+        return once::created(lease, PATH, &answer);
+    }
     let row = insert(worker, Sql::DoctorsCreate, user, values).await?;
     let doctor = Doctor::from_row(&row, 0)?;
     Ok(created(lease, PATH, doctor.id, &doctor, doctor.version))
@@ -44,6 +53,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             doctor.write_json(out);
             Ok(Some(doctor.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }
@@ -64,10 +74,14 @@ pub async fn update(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    let (sql, missing) = (Sql::DoctorsUpdate, Error::DoctorNotFound);
-    let (row, lease) = change(worker, user, id, request, sql, &FIELDS, missing).await?;
-    let doctor = Doctor::from_row(&row, 1)?;
-    Ok(resource(lease, StatusCode::OK, &doctor, doctor.version))
+    let missing = Error::DoctorNotFound;
+    match change(worker, user, id, request, UPDATE, &FIELDS, missing).await? {
+        Changed::Row(row, lease) => {
+            let doctor = Doctor::from_row(&row, 1)?;
+            Ok(resource(lease, StatusCode::OK, &doctor, doctor.version))
+        }
+        Changed::Once(response) => Ok(response),
+    }
 }
 
 pub async fn delete(
@@ -76,5 +90,5 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    remove(worker, user, id, request, Sql::DoctorsDelete, Error::DoctorNotFound).await
+    remove(worker, user, id, request, DELETE, Error::DoctorNotFound).await
 }

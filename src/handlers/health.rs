@@ -15,8 +15,8 @@ pub fn live() -> Response {
     json_bytes(StatusCode::OK, OK)
 }
 
-/// The database answers and accepts writes, and the instance is not stopping. `GET /health` is the
-/// same.
+/// The database answers and accepts writes, every worker has its connections to it, and the
+/// instance is not stopping. `GET /health` is the same.
 pub async fn ready(worker: &Worker) -> Result<Response> {
     if worker.app.is_stopping() {
         return Err(Error::Stopping);

@@ -7,9 +7,9 @@ use crate::http::Response;
 use crate::http::response::json_bytes;
 use crate::worker::Worker;
 
-/// The index, with links to the documentation or without.
+/// The links of `$more` come first.
 macro_rules! index {
-    ($documentation:literal) => {
+    ($($more:literal)*) => {
         Bytes::from_static(
             concat!(
                 r#"{"name":""#,
@@ -17,11 +17,11 @@ macro_rules! index {
                 r#"","version":""#,
                 env!("CARGO_PKG_VERSION"),
                 r#"","links":{"#,
-                $documentation,
-                r#""health":"/health/ready","register":"/api/auth/register","#,
-                r#""login":"/api/auth/login","refresh":"/api/auth/refresh","#,
-                r#""logout":"/api/auth/logout","me":"/api/auth/me","#,
+                $($more,)*
+                r#""register":"/api/auth/register","login":"/api/auth/login","#,
+                r#""refresh":"/api/auth/refresh","logout":"/api/auth/logout","me":"/api/auth/me","#,
                 r#""password":"/api/auth/password","patients":"/api/patients","#,
+                r#""export":"/api/patients/export","import":"/api/patients/import","#,
                 r#""doctors":"/api/doctors","mappings":"/api/mappings"}}"#
             )
             .as_bytes(),
@@ -29,10 +29,18 @@ macro_rules! index {
     };
 }
 
-const INDEX: Bytes = index!(r#""openapi":"/openapi.json","#);
-const WITHOUT_DOCUMENTATION: Bytes = index!("");
-
+/// The index, without the links to what is not served here: the API's description may be taken
+/// away, and what is for operators may be on an address of its own.
 pub fn index(worker: &Worker) -> Response {
-    let docs = worker.app.config.docs;
-    json_bytes(StatusCode::OK, if docs { INDEX } else { WITHOUT_DOCUMENTATION })
+    let config = &worker.app.config;
+    let index = match (config.docs, config.metrics_addr.is_none()) {
+        (true, true) => index!(
+            r#""openapi":"/openapi.json","#
+            r#""health":"/health/ready","metrics":"/metrics","#
+        ),
+        (true, false) => index!(r#""openapi":"/openapi.json","#),
+        (false, true) => index!(r#""health":"/health/ready","metrics":"/metrics","#),
+        (false, false) => index!(),
+    };
+    json_bytes(StatusCode::OK, index)
 }

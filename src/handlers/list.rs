@@ -14,7 +14,7 @@ use hyper::header::{HeaderValue, LINK};
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use self::rest::{Chunk, Rest};
+use self::rest::Rest;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::row::column;
@@ -30,7 +30,7 @@ const FIRST_ROWS: i64 = 100;
 /// A generous estimate of a row's size, in bytes.
 const ROW_BYTES: usize = 768;
 
-/// Writes a row's JSON and returns its id; None for the placeholder row of an empty list.
+/// Writes a row and returns its id; None for the placeholder row of an empty list.
 pub type Write = fn(&Row, &mut Vec<u8>) -> Result<Option<i64>>;
 
 /// What to list. The parameters of the statements are: the id to start after, the number of rows,
@@ -46,6 +46,21 @@ pub struct List {
     pub keys: Vec<i64>,
     pub filters: Vec<Filter>,
     pub write: Write,
+    pub framing: Framing,
+}
+
+/// What stands around the rows.
+pub struct Framing {
+    pub before: Vec<u8>,
+    pub between: &'static [u8],
+    pub after: &'static [u8],
+}
+
+impl Framing {
+    /// A JSON array.
+    pub fn array() -> Self {
+        Self { before: b"[".to_vec(), between: b",", after: b"]" }
+    }
 }
 
 /// An optional parameter of the query string, which is kept in the link to the next page.
@@ -69,7 +84,7 @@ pub async fn respond(
     let pool = pool.of(user.id());
     let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
     let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
-    let mut chunk = Chunk::first(rest.allowance.lease(estimate).await?);
+    let mut chunk = rest.first_chunk(rest.allowance.lease(estimate).await?);
     // A search may scan many rows to find a few, and would block what is pipelined after it on a
     // shared connection.
     let mut whole = false;
@@ -95,7 +110,7 @@ pub async fn respond(
     let next = next.and_then(|limit| link(path, limit, rest.end(), &rest.list.filters));
     let mut response = json_bytes(StatusCode::OK, Vec::new());
     *response.body_mut() = if rest.ended {
-        Body::Whole(chunk.last())
+        Body::Whole(rest.last(chunk))
     } else {
         rest.first = Some(chunk);
         Body::Parts(Box::pin(try_unfold(Some(rest), Rest::next)))

@@ -2,15 +2,17 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
+use super::list::{self, Filter, Framing, List};
+use super::once;
 use super::resource::insert;
 use crate::auth::AuthUser;
+use crate::db::connection::Parameter;
 use crate::db::row::column;
 use crate::db::{FromRow, Sql};
 use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::response::{empty, json_within};
-use crate::http::{Request, Response, body};
+use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
 use crate::models::mapping::{
@@ -21,8 +23,14 @@ use crate::worker::Worker;
 const PATH: &str = "/api/mappings";
 
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
+    let keyed = idempotency::read(&request)?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
+    if let Some(keyed) = keyed {
+        let key = keyed.with_body(&body);
+        let answer = once::insert(worker, Sql::MappingsCreateOnce, user, values, &key).await?;
+        return once::resource(lease, StatusCode::CREATED, &answer);
+    }
     let row = insert(worker, Sql::MappingsCreate, user, values).await?;
     CreatedMapping::from_row(&row, 0)?.check()?;
     Ok(json_within(lease, StatusCode::CREATED, &Mapping::from_row(&row)?))
@@ -45,6 +53,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             mapping.write_json(out);
             Ok(Some(mapping.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }
@@ -73,6 +82,7 @@ pub async fn doctors(
             doctor.write_json(out);
             Ok(Some(doctor.id))
         },
+        framing: Framing::array(),
     };
     let path = format!("{PATH}/{patient_id}");
     list::respond(worker, user, &path, page, list, Some(Error::PatientNotFound)).await
@@ -84,9 +94,16 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
+    let keyed = idempotency::read(&request)?;
     body::ignore(&request, body::LIMIT)?;
-    let row =
-        worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &[&user.id(), &id]).await?;
-    row.ok_or(Error::MappingNotFound)?;
+    let (missing, parameters): (_, [Parameter<'_>; 2]) =
+        (Error::MappingNotFound, [&user.id(), &id]);
+    if let Some(keyed) = keyed {
+        let (sql, key) = (Sql::MappingsDeleteOnce, keyed.with_body(&[]));
+        let answer = once::run(worker, user, sql, &parameters, &key, missing).await?;
+        return Ok(once::deleted(&answer));
+    }
+    let row = worker.writes.of(user.id()).query_opt(Sql::MappingsDelete, &parameters).await?;
+    row.ok_or(missing)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

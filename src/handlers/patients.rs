@@ -2,15 +2,19 @@
 
 use hyper::StatusCode;
 
-use super::list::{self, Filter, List};
-use super::resource::{change, created, found, insert, remove, resource, whole, with_owner};
+use super::list::{self, Filter, Framing, List};
+use super::once;
+use super::resource::{
+    Changed, Write, change, created, found, insert, remove, resource, whole, with_owner,
+};
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
-use crate::db::{FromRow, Sql};
+use crate::db::insert::NewRow;
+use crate::db::{FromRow, Inserted, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::SMALL;
 use crate::http::query::Query;
-use crate::http::{Request, Response, body};
+use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
 use crate::models::patient::{FIELDS, GENDER, Patient, SEARCH};
@@ -18,19 +22,31 @@ use crate::models::rules::Value;
 use crate::worker::Worker;
 
 const PATH: &str = "/api/patients";
+const UPDATE: Write = Write { plain: Sql::PatientsUpdate, once: Sql::PatientsUpdateOnce };
+const DELETE: Write = Write { plain: Sql::PatientsDelete, once: Sql::PatientsDeleteOnce };
 
 pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
+    let keyed = idempotency::read(&request)?;
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), 0).await?;
     let values = read_new(&FIELDS, &body)?;
     // Only small rows are batched, because a batch is held in memory.
-    let row = if body.len() > SMALL {
-        insert(worker, Sql::PatientsCreate, user, values).await?
+    let large = body.len() > SMALL;
+    let inserted = if large && keyed.is_none() {
+        Inserted::Row(insert(worker, Sql::PatientsCreate, user, values).await?)
     } else {
-        let row = with_owner(user, values.map(Value::into_owned));
-        worker.patient_inserts.insert(user.id(), row).await?
+        let values = with_owner(user, values.map(Value::into_owned));
+        let key = keyed.map(|keyed| keyed.with_body(&body));
+        let row = NewRow { user: user.id(), values, key };
+        let inserts = &worker.patient_inserts;
+        if large { inserts.insert_alone(&row).await? } else { inserts.insert(row).await? }
     };
-    let patient = Patient::from_row(&row, 0)?;
-    Ok(created(lease, PATH, patient.id, &patient, patient.version))
+    match inserted {
+        Inserted::Row(row) => {
+            let patient = Patient::from_row(&row, 0)?;
+            Ok(created(lease, PATH, patient.id, &patient, patient.version))
+        }
+        Inserted::Answer(answer) => once::created(lease, PATH, &answer),
+    }
 }
 
 pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
@@ -50,6 +66,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
             patient.write_json(out);
             Ok(Some(patient.id))
         },
+        framing: Framing::array(),
     };
     list::respond(worker, user, PATH, page, list, None).await
 }
@@ -70,10 +87,14 @@ pub async fn update(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    let (sql, missing) = (Sql::PatientsUpdate, Error::PatientNotFound);
-    let (row, lease) = change(worker, user, id, request, sql, &FIELDS, missing).await?;
-    let patient = Patient::from_row(&row, 1)?;
-    Ok(resource(lease, StatusCode::OK, &patient, patient.version))
+    let missing = Error::PatientNotFound;
+    match change(worker, user, id, request, UPDATE, &FIELDS, missing).await? {
+        Changed::Row(row, lease) => {
+            let patient = Patient::from_row(&row, 1)?;
+            Ok(resource(lease, StatusCode::OK, &patient, patient.version))
+        }
+        Changed::Once(response) => Ok(response),
+    }
 }
 
 pub async fn delete(
@@ -82,5 +103,5 @@ pub async fn delete(
     id: i64,
     request: Request,
 ) -> Result<Response> {
-    remove(worker, user, id, request, Sql::PatientsDelete, Error::PatientNotFound).await
+    remove(worker, user, id, request, DELETE, Error::PatientNotFound).await
 }

@@ -5,6 +5,7 @@ use hyper::header::{ETAG, HeaderValue, LOCATION};
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
+use super::once;
 use crate::auth::AuthUser;
 use crate::db::connection::Parameter;
 use crate::db::row::{column, is_large};
@@ -12,7 +13,7 @@ use crate::db::{self, Sql};
 use crate::error::{Error, Result};
 use crate::http::budget::Lease;
 use crate::http::response::{empty, json_within};
-use crate::http::{Request, Response, body, etag};
+use crate::http::{Request, Response, body, etag, idempotency};
 use crate::json::WriteJson;
 use crate::models::input::{Field, read_patch};
 use crate::models::rules::Value;
@@ -78,44 +79,72 @@ pub async fn whole(
     Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
 }
 
-/// Changes the fields that were sent, if `If-Match` allows it. Returns the row, whose resource
-/// begins at the second column, and a lease that covers it. `sql` takes the user, the id, the patch
-/// and the accepted versions; its first column tells whether the user may.
+/// A statement that changes a resource, and its form for a request with an `Idempotency-Key`.
+#[derive(Clone, Copy)]
+pub struct Write {
+    pub plain: Sql,
+    pub once: Sql,
+}
+
+/// The outcome of [`change`].
+pub enum Changed {
+    /// The row, whose resource begins at the second column, and a lease that covers it.
+    Row(Row, Lease),
+    /// The request has a key.
+    Once(Response),
+}
+
+/// Changes the fields that were sent, if `If-Match` allows it. The plain statement takes the user,
+/// the id, the patch and the accepted versions; its first column tells whether the user may.
 pub async fn change<const N: usize>(
     worker: &Worker,
     user: AuthUser,
     id: i64,
     request: Request,
-    sql: Sql,
+    sql: Write,
     fields: &'static [Field; N],
     missing: Error,
-) -> Result<(Row, Lease)> {
+) -> Result<Changed> {
+    let keyed = idempotency::read(&request)?;
     let versions = etag::accepted_versions(request.headers());
     let (body, lease) = body::read(request, body::LIMIT, &worker.allowance(user), LARGEST).await?;
     let patch = Json(read_patch(fields, &body)?);
     let parameters: [Parameter<'_>; 4] = [&user.id(), &id, &patch, &versions];
-    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    if let Some(keyed) = keyed {
+        let key = keyed.with_body(&body);
+        let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
+        return once::resource(lease, StatusCode::OK, &answer).map(Changed::Once);
+    }
+    let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
+    let row = row.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }
     let changed = column::<Option<i64>>(&row, 1)?.is_some();
-    if changed { Ok((row, lease)) } else { Err(Error::PreconditionFailed) }
+    if changed { Ok(Changed::Row(row, lease)) } else { Err(Error::PreconditionFailed) }
 }
 
-/// Deletes a resource, if `If-Match` allows it. `sql` takes the user, the id and the accepted
-/// versions; its columns tell whether the user may, and whether it was done.
+/// Deletes a resource, if `If-Match` allows it. The plain statement takes the user, the id and the
+/// accepted versions; its columns tell whether the user may, and whether it was done.
 pub async fn remove(
     worker: &Worker,
     user: AuthUser,
     id: i64,
     request: Request,
-    sql: Sql,
+    sql: Write,
     missing: Error,
 ) -> Result<Response> {
+    let keyed = idempotency::read(&request)?;
     body::ignore(&request, body::LIMIT)?;
     let versions = etag::accepted_versions(request.headers());
     let parameters: [Parameter<'_>; 3] = [&user.id(), &id, &versions];
-    let row = worker.writes.of(user.id()).query_opt(sql, &parameters).await?.ok_or(missing)?;
+    if let Some(keyed) = keyed {
+        let key = keyed.with_body(&[]);
+        let answer = once::run(worker, user, sql.once, &parameters, &key, missing).await?;
+        return Ok(once::deleted(&answer));
+    }
+    let row = worker.writes.of(user.id()).query_opt(sql.plain, &parameters).await?;
+    let row = row.ok_or(missing)?;
     if !column::<bool>(&row, 0)? {
         return Err(Error::Forbidden);
     }

@@ -77,7 +77,7 @@ pub fn ignore(request: &Request, limit: usize) -> Result<()> {
 }
 
 /// The next bytes; None at the end.
-async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
+pub async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
     let deadline = deadline.min(Instant::now() + PAUSE_TIMEOUT);
     loop {
         let frame = timeout_at(deadline, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)))
@@ -97,14 +97,21 @@ async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>> {
 }
 
 fn check_type(headers: &HeaderMap) -> Result<()> {
+    match media_type(headers, &["application/json"])? {
+        Some(_) => Ok(()),
+        None => Err(not_json()),
+    }
+}
+
+/// The index of the body's type among those that are read; None if it is another.
+pub fn media_type(headers: &HeaderMap, read: &[&str]) -> Result<Option<usize>> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Error::UnsupportedMediaType("The body must not be encoded (compressed)."));
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    match (types.next(), types.next()) {
-        (Some(value), None) if value.to_str().is_ok_and(is_json) => Ok(()),
-        _ => Err(not_json()),
-    }
+    let (Some(value), None) = (types.next(), types.next()) else { return Ok(None) };
+    let value = value.to_str().unwrap_or_default();
+    Ok(read.iter().position(|media| is_type(value, media)))
 }
 
 /// The error if the body is not declared as JSON.
@@ -112,11 +119,11 @@ pub fn not_json() -> Error {
     Error::UnsupportedMediaType("The body must be application/json in UTF-8.")
 }
 
-/// `application/json`, with no charset but UTF-8 (RFC 8259, section 8.1). Other parameters have no
-/// meaning for JSON and are ignored.
-fn is_json(value: &str) -> bool {
+/// Whether a content type is this one, with no charset but UTF-8 (RFC 8259, section 8.1). Other
+/// parameters have no meaning for what is read here, and are ignored.
+fn is_type(value: &str, read: &str) -> bool {
     let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+    parts.next().is_some_and(|media| media.eq_ignore_ascii_case(read))
         && parts.all(|parameter| match parameter.split_once('=') {
             Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
                 value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
@@ -128,7 +135,11 @@ fn is_json(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_json;
+    use super::is_type;
+
+    fn is_json(value: &str) -> bool {
+        is_type(value, "application/json")
+    }
 
     #[test]
     fn only_json_in_utf_8_is_read() {

@@ -9,10 +9,12 @@ use hyper::header::{
 
 use super::{Request, Response};
 
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, if-match, if-none-match, x-request-id");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id",
+);
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "allow, etag, link, location, retry-after, www-authenticate, x-request-id",
+    "allow, etag, idempotency-replayed, link, location, retry-after, www-authenticate, \
+     x-request-id",
 );
 /// How long a browser may cache a preflight response, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

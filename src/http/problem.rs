@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Response;
 use super::response::{Body, empty};
+use super::trace::TraceParent;
 use crate::error::{Error, FieldError};
 
 #[derive(Serialize)]
@@ -16,11 +17,14 @@ struct Problem<'a> {
     code: &'static str,
     detail: &'a str,
     request_id: &'a str,
+    /// Absent without a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     errors: &'a [FieldError],
 }
 
 /// The body of the response to a failed request.
-pub fn json(error: &Error, request_id: &str) -> Vec<u8> {
+pub fn json(error: &Error, request_id: &str, trace: Option<&TraceParent>) -> Vec<u8> {
     let (status, code) = error.status_and_code();
     let problem = Problem {
         r#type: "about:blank",
@@ -29,6 +33,7 @@ pub fn json(error: &Error, request_id: &str) -> Vec<u8> {
         code,
         detail: &error.detail(),
         request_id,
+        trace_id: trace.map(TraceParent::trace_id),
         errors: error.errors(),
     };
     // Serializing strings and numbers cannot fail.
@@ -38,7 +43,7 @@ pub fn json(error: &Error, request_id: &str) -> Vec<u8> {
 /// The raw response to a connection beyond the limit, whose requests are not parsed.
 pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
     let request_id = request_id.to_str().unwrap_or_default();
-    let body = json(&Error::Overloaded { retry_after: 1 }, request_id);
+    let body = json(&Error::Overloaded { retry_after: 1 }, request_id, None);
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nx-request-id: {request_id}\r\ncache-control: no-store\r\n\
@@ -51,11 +56,11 @@ pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
 }
 
 /// The response to a failed request.
-pub fn response(error: &Error, request_id: &HeaderValue) -> Response {
+pub fn response(error: &Error, request_id: &HeaderValue, trace: Option<&TraceParent>) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
     let request_id = request_id.to_str().unwrap_or_default();
-    *response.body_mut() = Body::Whole(json(error, request_id).into());
+    *response.body_mut() = Body::Whole(json(error, request_id, trace).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {

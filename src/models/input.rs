@@ -69,43 +69,80 @@ fn read<'a, const N: usize>(
     debug_assert!(names_are_distinct(fields), "a field has the name of another");
     let Members(members) = Members::parse(body)?;
     let mut values = [const { Value::Absent }; N];
-    // The names under which fields were sent.
-    let mut given = [None; N];
-    let mut server_given = [false; SERVER_FIELDS.len()];
-    let mut unknown = UnknownNames::of(fields);
+    let mut names = Names::of(fields);
     let mut errors = Vec::new();
     for (name, raw) in &members {
         if errors.len() == MAX_FIELD_ERRORS {
             break;
         }
-        let slot =
-            fields.iter().zip(&mut values).zip(&mut given).find(|((f, _), _)| f.is_called(name));
-        let Some(((field, value), given)) = slot else {
-            let server = SERVER_FIELDS.iter().zip(&mut server_given).find(|(f, _)| *f == name);
-            match server {
-                Some((_, given)) if !*given => *given = true,
-                Some(_) => errors.push(FieldError::new(&**name, "is given twice")),
-                None => errors.push(FieldError::new(&**name, unknown.message(name))),
+        let field = match names.take(name) {
+            Ok(Some(at)) => fields.get(at).zip(values.get_mut(at)),
+            Ok(None) => None,
+            Err(error) => {
+                errors.push(error);
+                None
             }
-            continue;
         };
-        if given.replace(&**name).is_some() {
-            errors.push(twice(name, field.name));
-            continue;
-        }
+        let Some((field, value)) = field else { continue };
         match check(field, raw) {
             Ok(checked) => *value = checked,
             Err(message) => errors.push(FieldError::new(&**name, message)),
         }
     }
-    errors.extend(unlike(fields, &values, &given));
+    errors.extend(unlike(fields, &values, &names.given));
     if complete {
-        let missing =
-            fields.iter().zip(given).filter(|(field, name)| field.required && name.is_none());
-        errors.extend(missing.map(|(field, _)| FieldError::new(field.name, "is required")));
+        errors.extend(names.missing());
     }
     errors.truncate(MAX_FIELD_ERRORS);
     if errors.is_empty() { Ok(values) } else { Err(Error::fields(errors)) }
+}
+
+/// The names under which fields were sent so far.
+pub struct Names<'n, const N: usize> {
+    fields: &'static [Field; N],
+    given: [Option<&'n str>; N],
+    server_given: [bool; SERVER_FIELDS.len()],
+    unknown: UnknownNames,
+}
+
+impl<'n, const N: usize> Names<'n, N> {
+    pub fn of(fields: &'static [Field; N]) -> Self {
+        let unknown = UnknownNames::of(fields);
+        Self { fields, given: [None; N], server_given: [false; SERVER_FIELDS.len()], unknown }
+    }
+
+    /// The index of the field with this name; None for one that the server sets. An error if the
+    /// name is unknown, or stands for a field that was sent already.
+    pub fn take(&mut self, name: &'n str) -> Result<Option<usize>, FieldError> {
+        let slot = self
+            .fields
+            .iter()
+            .zip(&mut self.given)
+            .enumerate()
+            .find(|(_, (f, _))| f.is_called(name));
+        let Some((at, (field, given))) = slot else {
+            let mut server = SERVER_FIELDS.iter().zip(&mut self.server_given);
+            return match server.find(|(f, _)| **f == name) {
+                Some((_, given)) if !*given => {
+                    *given = true;
+                    Ok(None)
+                }
+                Some(_) => Err(FieldError::new(name, "is given twice")),
+                None => Err(FieldError::new(name, self.unknown.message(name))),
+            };
+        };
+        if given.replace(name).is_some() {
+            return Err(twice(name, field.name));
+        }
+        Ok(Some(at))
+    }
+
+    /// The required fields that were not sent.
+    pub fn missing(&self) -> impl Iterator<Item = FieldError> {
+        let missing = self.fields.iter().zip(&self.given);
+        let missing = missing.filter(|(field, name)| field.required && name.is_none());
+        missing.map(|(field, _)| FieldError::new(field.name, "is required"))
+    }
 }
 
 /// Whether no name or alias stands for two fields, of which the later could never be sent.

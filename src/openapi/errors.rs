@@ -63,6 +63,8 @@ errors! {
         "this doctor is assigned to this patient already";
     Error::DoctorAssigned => Error::DoctorAssigned,
         "the doctor is assigned to a patient of anybody's";
+    Error::IdempotencyInProgress => Error::IdempotencyInProgress,
+        "the first request with this `Idempotency-Key` is still running";
     Error::PreconditionFailed => Error::PreconditionFailed,
         "`If-Match` names another version; nothing was changed";
     Error::BodyTooLarge { .. } => Error::BodyTooLarge { limit: body::LIMIT },
@@ -74,9 +76,11 @@ errors! {
         },
         "headers over the limit";
     Error::UnsupportedMediaType(_) => body::not_json(),
-        "a body that is not declared as `application/json` in UTF-8, or is compressed";
+        "a body that is not declared as one of the media types in UTF-8, or is compressed";
     Error::Validation { .. } => Error::fields(Vec::new()),
         "fields that are missing, unknown, given twice, of the wrong type or out of range";
+    Error::IdempotencyKeyReused => Error::IdempotencyKeyReused,
+        "the `Idempotency-Key` came with another request before; nothing was changed";
     Error::TooManyAttempts { .. } => Error::TooManyAttempts { retry_after: 60 },
         "too many wrong passwords, or registrations";
     Error::Overloaded { .. } => Error::Overloaded { retry_after: 1 },
@@ -84,7 +88,11 @@ errors! {
     Error::Stopping => Error::Stopping,
         "this instance is about to stop";
     Error::DatabaseUnavailable { .. } => Error::DatabaseUnavailable { cause: String::new() },
-        "the database did not answer in time; a change may have been made";
+        "the database did not answer in time; nothing was changed";
+    Error::NotReady { .. } => Error::NotReady { detail: "", cause: String::new() },
+        "this instance has not reached its database since it started; nothing was changed";
+    Error::OutcomeUnknown { .. } => Error::OutcomeUnknown { cause: String::new() },
+        "the change may have been made: repeat it with the same `Idempotency-Key`";
     Error::Locked { .. } => Error::Locked { cause: String::new() },
         "others were changing the same for too long; nothing was changed";
     Error::ReadOnly => Error::ReadOnly,
@@ -103,11 +111,14 @@ pub fn name(error: &Error) -> String {
     let variant = debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     match error {
         Error::BodyTooLarge { limit } => format!("{variant}{limit}"),
+        Error::UnsupportedMediaType(_) if error.detail() != body::not_json().detail() => {
+            format!("{variant}Lines")
+        }
         _ => variant.to_owned(),
     }
 }
 
 /// The body of the answer, as the service writes it.
 pub fn example(error: &Error) -> Value {
-    serde_json::from_slice(&problem::json(error, REQUEST_ID)).unwrap_or_else(|_| json!({}))
+    serde_json::from_slice(&problem::json(error, REQUEST_ID, None)).unwrap_or_else(|_| json!({}))
 }

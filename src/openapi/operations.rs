@@ -5,9 +5,12 @@ mod records;
 mod service;
 
 use hyper::Method;
+use prometheus_client::encoding::prometheus_text::CONTENT_TYPE as PROMETHEUS_TEXT;
 use serde_json::{Value, json};
 
 use super::paths::OTHER_METHODS;
+use super::schemas::reference;
+use crate::bulk::{self, Format};
 use crate::error::{Error, Result};
 use crate::http::body;
 use crate::routes::Route;
@@ -30,11 +33,16 @@ pub struct Operation {
     pub errors: Vec<Error>,
 }
 
+/// The header that makes a change once.
+pub const IDEMPOTENCY_KEY: &str = "IdempotencyKey";
+
 /// The body of a request.
 pub struct Body {
-    pub schema: &'static str,
-    /// Reads a body that is wrong, for an example of what is answered then.
-    pub wrong: fn() -> Result<()>,
+    pub content: Content,
+    /// Distinguishes the errors of this body from those of others.
+    pub name: &'static str,
+    /// What is answered to a body that is wrong, for an example.
+    pub wrong: fn() -> Error,
 }
 
 /// An answer that is no error.
@@ -48,7 +56,7 @@ pub struct Answer {
     pub links: &'static [(&'static str, &'static str)],
 }
 
-/// The body of an answer: the name of its schema.
+/// A body: its schema by name, or its text.
 #[derive(Clone, Copy)]
 pub enum Content {
     None,
@@ -56,6 +64,49 @@ pub enum Content {
     Document,
     One(&'static str),
     List(&'static str),
+    /// Patients as lines that are sent.
+    Lines,
+    /// Patients as lines that are answered.
+    Export,
+    Metrics,
+}
+
+impl Content {
+    /// The media types with their schemas.
+    pub fn media_types(self) -> Vec<(&'static str, Value)> {
+        let json = |schema| vec![("application/json", schema)];
+        match self {
+            Self::None => Vec::new(),
+            Self::Document => {
+                json(json!({"type": "object", "required": ["openapi", "info", "paths"]}))
+            }
+            Self::One(name) => json(reference(name)),
+            Self::List(name) => json(json!({"type": "array", "items": reference(name)})),
+            Self::Lines => Format::ALL.map(|f| (f.media_type(), lines(f))).into(),
+            Self::Export => Format::ALL.map(|f| (f.content_type(), lines(f))).into(),
+            Self::Metrics => vec![(PROMETHEUS_TEXT, json!({"type": "string"}))],
+        }
+    }
+
+    /// The error if a body is declared as another type.
+    pub fn other_type(self) -> Error {
+        match self {
+            Self::Lines => bulk::no_format(),
+            _ => body::not_json(),
+        }
+    }
+}
+
+/// The schema of patients as lines.
+fn lines(format: Format) -> Value {
+    let description = match format {
+        Format::Ndjson => "A JSON object a line, each as `NewPatient`.",
+        Format::Csv => {
+            "RFC 4180: a line with the names of fields of `NewPatient`, and a line for each \
+             patient. An empty cell is an absent value; `metadata` is JSON."
+        }
+    };
+    json!({"type": "string", "description": description})
 }
 
 impl Answer {
@@ -70,6 +121,11 @@ impl Answer {
     const fn links(self, links: &'static [(&'static str, &'static str)]) -> Self {
         Self { links, ..self }
     }
+}
+
+/// The error of a body that was read.
+fn refused<T>(read: Result<T>) -> Error {
+    read.err().unwrap_or_else(|| Error::fields(Vec::new()))
 }
 
 const NO_CONTENT: Answer = Answer::new(204, "Done.", Content::None);
@@ -96,8 +152,8 @@ impl Operation {
         Self { headers, ..self }
     }
 
-    fn body(self, schema: &'static str, wrong: fn() -> Result<()>) -> Self {
-        Self { body: Some(Body { schema, wrong }), ..self }
+    fn body(self, schema: &'static str, wrong: fn() -> Error) -> Self {
+        Self { body: Some(Body { content: Content::One(schema), name: schema, wrong }), ..self }
     }
 
     fn errors<const N: usize>(self, errors: [Error; N]) -> Self {
@@ -113,7 +169,9 @@ pub fn operation(route: Route, method: &Method) -> Operation {
         return Operation::new(name(route), "Which methods work", ALLOWED);
     }
     match route {
-        Route::Index | Route::OpenApi | Route::Live | Route::Ready => service::operation(route),
+        Route::Index | Route::OpenApi | Route::Live | Route::Ready | Route::Metrics => {
+            service::operation(route)
+        }
         Route::Register
         | Route::Login
         | Route::Refresh
@@ -123,6 +181,8 @@ pub fn operation(route: Route, method: &Method) -> Operation {
             Operation { body_limit: body::AUTH_LIMIT, ..accounts::operation(route) }
         }
         Route::Patients => records::patients(method),
+        Route::PatientsExport => records::export(),
+        Route::PatientsImport => records::import(),
         Route::Patient(_) => records::patient(method),
         Route::Doctors => records::doctors(method),
         Route::Doctor(_) => records::doctor(method),
@@ -138,6 +198,7 @@ fn name(route: Route) -> &'static str {
         Route::OpenApi => "OpenApi",
         Route::Live => "Live",
         Route::Ready => "Ready",
+        Route::Metrics => "Metrics",
         Route::Register => "Register",
         Route::Login => "Login",
         Route::Refresh => "Refresh",
@@ -145,6 +206,8 @@ fn name(route: Route) -> &'static str {
         Route::Me => "Me",
         Route::Password => "Password",
         Route::Patients => "Patients",
+        Route::PatientsExport => "PatientsExport",
+        Route::PatientsImport => "PatientsImport",
         Route::Patient(_) => "Patient",
         Route::Doctors => "Doctors",
         Route::Doctor(_) => "Doctor",
@@ -163,10 +226,12 @@ pub fn tag(route: Route) -> &'static str {
         | Route::Logout
         | Route::Me
         | Route::Password => "Accounts",
-        Route::Patients | Route::Patient(_) => "Patients",
+        Route::Patients | Route::PatientsExport | Route::PatientsImport | Route::Patient(_) => {
+            "Patients"
+        }
         Route::Doctors | Route::Doctor(_) => "Doctors",
         Route::Mappings | Route::Mapping(_) | Route::PatientMappings(_) => "Mappings",
-        Route::Index | Route::OpenApi | Route::Live | Route::Ready => "Service",
+        Route::Index | Route::OpenApi | Route::Live | Route::Ready | Route::Metrics => "Service",
     }
 }
 

@@ -7,8 +7,11 @@ use super::rules;
 use crate::http::query::{MAX_LIMIT, Parameter};
 use crate::routes::Route;
 
+/// A key as it is, or as a quoted string in which a backslash stands before each quote and backslash.
+const IDEMPOTENCY_KEY: &str = r#"^(?:[!#-~][!-~]{0,254}|"(?:[!#-\[\]-~]|\\["\\]){1,255}")$"#;
+
 /// The headers that clients may send, by the names under which operations refer to them. Whatever
-/// their value is, it is no error, so that none has a pattern.
+/// the value of the others is, it is no error, so that only the key has a pattern.
 pub fn headers() -> Value {
     let header = |name: &str, description: &str, example: &str| {
         json!({
@@ -19,6 +22,14 @@ pub fn headers() -> Value {
             "example": example,
         })
     };
+    let mut key = header(
+        "Idempotency-Key",
+        "1 to 255 visible ASCII characters of your own, with or without quotes. For 24 hours the \
+         same request with the same key has its effect once, and gets the first answer again, \
+         with `Idempotency-Replayed`.",
+        "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    );
+    key["schema"]["pattern"] = IDEMPOTENCY_KEY.into();
     json!({
         "RequestId": header(
             "X-Request-Id",
@@ -35,6 +46,13 @@ pub fn headers() -> Value {
             "If-None-Match",
             "Entity tags, or `*`. If one of them is the current version, the answer is 304.",
             "\"1\"",
+        ),
+        "IdempotencyKey": key,
+        "TraceParent": header(
+            "traceparent",
+            "The caller's trace (W3C Trace Context). Its id is in the log and in errors; a \
+             header that is not valid is ignored.",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ),
     })
 }
@@ -80,6 +98,7 @@ pub fn id_of(route: Route, method: &Method) -> Option<&'static str> {
         | Route::OpenApi
         | Route::Live
         | Route::Ready
+        | Route::Metrics
         | Route::Register
         | Route::Login
         | Route::Refresh
@@ -87,6 +106,8 @@ pub fn id_of(route: Route, method: &Method) -> Option<&'static str> {
         | Route::Me
         | Route::Password
         | Route::Patients
+        | Route::PatientsExport
+        | Route::PatientsImport
         | Route::Doctors
         | Route::Mappings => None,
     }

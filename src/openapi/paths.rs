@@ -3,9 +3,8 @@
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::operations::{Answer, Body, Content, Operation, operation, tag};
+use super::operations::{Answer, Body, Content, IDEMPOTENCY_KEY, Operation, operation, tag};
 use super::responses::{Responses, header_references};
-use super::schemas::reference;
 use super::{errors, examples, parameters};
 use crate::error::Error;
 use crate::routes::{Access, Route};
@@ -14,11 +13,12 @@ use crate::routes::{Access, Route};
 pub const OTHER_METHODS: &str = "HEAD and OPTIONS";
 
 /// Every route, with its other paths.
-const ROUTES: [(Route, &[&str]); 17] = [
+const ROUTES: [(Route, &[&str]); 20] = [
     (Route::Index, &["/"]),
     (Route::OpenApi, &[]),
     (Route::Live, &[]),
     (Route::Ready, &["/health"]),
+    (Route::Metrics, &[]),
     (Route::Register, &[]),
     (Route::Login, &[]),
     (Route::Refresh, &["/api/auth/token/refresh"]),
@@ -26,6 +26,8 @@ const ROUTES: [(Route, &[&str]); 17] = [
     (Route::Me, &[]),
     (Route::Password, &[]),
     (Route::Patients, &[]),
+    (Route::PatientsExport, &[]),
+    (Route::PatientsImport, &[]),
     (Route::Patient(1), &[]),
     (Route::Doctors, &[]),
     (Route::Doctor(1), &[]),
@@ -87,7 +89,7 @@ fn describe(responses: &mut Responses, route: Route, method: &Method, other: boo
     };
     let mut parameters = parameters::of(route, method);
     parameters.extend(operation.headers.iter().map(|name| parameters::header(name)));
-    parameters.push(parameters::header("RequestId"));
+    parameters.extend(["RequestId", "TraceParent"].map(parameters::header));
     described["parameters"] = parameters.into();
     if let Some(body) = &operation.body {
         described["requestBody"] = request_body(operation.id, body);
@@ -96,37 +98,39 @@ fn describe(responses: &mut Responses, route: Route, method: &Method, other: boo
     for answer in operation.answers {
         answers.insert(answer.status.to_string(), success(operation.id, answer, head));
     }
-    let body = operation.body.as_ref().map(|body| body.schema);
+    let body = operation.body.as_ref().map(|body| body.name);
     answers.extend(responses.of(&possible_errors(route, method, operation), body, head));
     described["responses"] = answers.into();
     described
 }
 
 fn request_body(operation: &str, body: &Body) -> Value {
-    let mut content = json!({"schema": reference(body.schema)});
-    if let Some(sent) = examples::sent(operation) {
-        content["example"] = sent.clone();
-    }
-    json!({"required": true, "content": {"application/json": content}})
+    json!({"required": true, "content": media_types(body.content, operation, examples::sent)})
+}
+
+/// The media types of a body, each with its schema and its example.
+fn media_types(
+    content: Content,
+    operation: &str,
+    example: fn(&str, usize) -> Option<&'static Value>,
+) -> Value {
+    let described = content.media_types().into_iter().enumerate().map(|(at, (media, schema))| {
+        let mut described = json!({"schema": schema});
+        if let Some(example) = example(operation, at) {
+            described["example"] = example.clone();
+        }
+        (media.to_owned(), described)
+    });
+    described.collect::<Map<_, _>>().into()
 }
 
 fn success(operation: &str, answer: &Answer, head: bool) -> Value {
     let headers = header_references(answer.headers);
     let mut success = json!({"description": answer.description, "headers": headers});
-    let schema = match answer.content {
-        Content::None => return success,
-        Content::Document => json!({"type": "object", "required": ["openapi", "info", "paths"]}),
-        Content::One(name) => reference(name),
-        Content::List(name) => json!({"type": "array", "items": reference(name)}),
-    };
-    if head {
+    if head || matches!(answer.content, Content::None) {
         return success;
     }
-    let mut content = json!({"schema": schema});
-    if let Some(body) = examples::body(operation) {
-        content["example"] = body.clone();
-    }
-    success["content"] = json!({"application/json": content});
+    success["content"] = media_types(answer.content, operation, examples::body);
     let links = answer.links.iter().map(|(target, id)| {
         ((*target).to_owned(), json!({"operationId": target, "parameters": {"id": id}}))
     });
@@ -151,19 +155,29 @@ fn possible_errors(route: Route, method: &Method, operation: Operation) -> Vec<E
         | Error::HeadersTooLarge { .. }
         | Error::Overloaded { .. }
         | Error::Internal { .. } => true,
-        Error::NotFound => parameters::id_of(route, method).is_some() || route.is_documentation(),
+        Error::NotFound => {
+            parameters::id_of(route, method).is_some()
+                || route.is_documentation()
+                || route.is_operational()
+        }
         Error::Unauthorized | Error::InvalidToken => runs && private,
-        Error::DatabaseUnavailable { .. } => database,
-        Error::Locked { .. } | Error::ReadOnly => database && writes,
-        Error::MalformedJson { .. } | Error::RequestTimeout | Error::UnsupportedMediaType(_) => {
-            operation.body.is_some()
+        Error::DatabaseUnavailable { .. } | Error::NotReady { .. } => database,
+        Error::Locked { .. } | Error::ReadOnly | Error::OutcomeUnknown { .. } => database && writes,
+        Error::RequestTimeout => operation.body.is_some(),
+        Error::MalformedJson { .. } => {
+            operation.body.as_ref().is_some_and(|body| matches!(body.content, Content::One(_)))
         }
         _ => false,
     });
     if writes {
         possible.push(Error::BodyTooLarge { limit: operation.body_limit });
     }
-    possible.extend(operation.body.and_then(|body| (body.wrong)().err()));
+    if let Some(body) = operation.body {
+        possible.extend([body.content.other_type(), (body.wrong)()]);
+    }
+    if operation.headers.contains(&IDEMPOTENCY_KEY) {
+        possible.extend([Error::IdempotencyInProgress, Error::IdempotencyKeyReused]);
+    }
     possible.extend(operation.errors);
     possible
 }

@@ -61,6 +61,21 @@ pub fn headers() -> Value {
             "schema": {"type": "integer", "minimum": 1},
             "example": 1,
         },
+        "retry-later": {
+            "description": "Seconds after which to try again, where that helps.",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 1,
+        },
+        "idempotency-replayed": {
+            "description":
+                "There if an earlier request with this `Idempotency-Key` had the effect.",
+            "schema": {"type": "string", "const": "true"},
+        },
+        "vary": {
+            "description": "The type is the one that you prefer.",
+            "required": true,
+            "schema": {"type": "string", "const": "accept"},
+        },
         "www-authenticate": {
             "description": "The scheme, with an `error` if there was a token.",
             "required": true,
@@ -76,7 +91,11 @@ pub fn headers() -> Value {
 pub fn header_references(more: &[&str]) -> Value {
     let common = ["x-request-id", "cache-control", "x-content-type-options"];
     let reference = |component: &&str| {
-        let header = if *component == "revalidated" { "cache-control" } else { *component };
+        let header = match *component {
+            "revalidated" => "cache-control",
+            "retry-later" => "retry-after",
+            same => same,
+        };
         (header.to_owned(), json!({"$ref": format!("#/components/headers/{component}")}))
     };
     common.iter().chain(more).map(reference).collect::<Map<_, _>>().into()
@@ -117,7 +136,8 @@ impl Responses {
                 name.push('_');
             }
             name.push_str(&errors::name(error));
-            if let (Error::Validation { .. }, Some(body)) = (error, body) {
+            let of_the_body = matches!(error, Error::Validation { .. });
+            if let (true, Some(body)) = (of_the_body, body) {
                 name.extend(["_", body]);
             }
         }
@@ -149,7 +169,9 @@ fn answer(status: StatusCode, errors: &[&Error], head: bool) -> Value {
             examples.insert(code.to_owned(), json!({"value": errors::example(error)}));
         }
     }
+    let later = errors.iter().any(|error| error.retry_after().is_some());
     let more: &[&str] = match status {
+        StatusCode::CONFLICT if later => &["retry-later"],
         StatusCode::UNAUTHORIZED => &["www-authenticate"],
         StatusCode::METHOD_NOT_ALLOWED => &["allow"],
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => &["retry-after"],

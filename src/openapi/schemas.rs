@@ -26,6 +26,7 @@ pub fn all() -> Value {
         "Session": session(),
         "User": user(),
         "NewPatient": with_server_fields(input(&patient::FIELDS, true)),
+        "Imported": object([("imported", json!({"type": "integer", "minimum": 0}))]),
         "PatientChange": with_server_fields(input(&patient::FIELDS, false)),
         "Patient": row(Patient::COLUMNS, &patient::FIELDS),
         "NewDoctor": with_server_fields(input(&doctor::FIELDS, true)),
@@ -45,7 +46,13 @@ pub fn all() -> Value {
         "Health": object([("status", json!({"type": "string", "const": "ok"}))]),
         "Problem": problem(),
         "FieldError": object([
-            ("field", json!({"type": "string", "description": "The name that was sent."})),
+            (
+                "field",
+                json!({
+                    "type": "string",
+                    "description": "The name that was sent; in an import after its line.",
+                }),
+            ),
             ("message", json!({"type": "string", "description": "What is expected."})),
         ]),
         "ErrorCode": error_code(),
@@ -154,7 +161,7 @@ fn rule_of(name: &str, fields: &[Field]) -> Value {
 }
 
 fn problem() -> Value {
-    object([
+    let mut schema = object([
         ("type", json!({"type": "string", "const": "about:blank"})),
         ("title", json!({"type": "string", "description": "The status in words."})),
         ("status", json!({"type": "integer", "minimum": 400, "maximum": 599})),
@@ -170,7 +177,13 @@ fn problem() -> Value {
                 "description": "The fields or parameters at fault; empty if there are none.",
             }),
         ),
-    ])
+    ]);
+    schema["properties"]["trace_id"] = json!({
+        "type": "string",
+        "pattern": "^[0-9a-f]{32}$",
+        "description": "That of `traceparent`; absent if there was none.",
+    });
+    schema
 }
 
 fn error_code() -> Value {

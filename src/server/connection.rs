@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,33 +15,36 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::{Phase, Socket};
+use super::phase::Phase;
+use super::socket::{LARGE_HEAD, Socket};
+use crate::auth::client_address;
+use crate::http::budget::{Allowance, Holder};
 use crate::http::response::{Body, Failed};
-use crate::http::{Request, Response};
-use crate::service;
+use crate::http::{Request, Response, problem};
+use crate::metrics::Gauge;
+use crate::service::{self, Listener, Peer};
 use crate::worker::Worker;
 
 /// The timeout of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// hyper's buffer for the head of a request, in bytes. It holds a target beyond our limit, so that
-/// such a request gets its proper response. hyper also polls for the next part of a body while less
-/// than this is unwritten.
-const MAX_BUFFER: usize = 128 << 10;
+/// How long a connection is served after the service has stopped listening: a client may have sent
+/// a request before it could know, and that is answered.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 /// The most of a response that rustls buffers for a client that does not read, in bytes: one
 /// record.
 const MAX_TLS_BUFFER: usize = 16 << 10;
 
 /// Serves a connection until the client closes it, it fails, or the service stops.
-pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: IpAddr, stop: &CancellationToken) {
+pub async fn serve(worker: Arc<Worker>, socket: TcpStream, peer: Peer, stop: &CancellationToken) {
     // Responses are written whole, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
-    let Some(tls) = worker.app.config.tls.clone() else {
+    let tls = worker.app.config.tls.clone().filter(|_| peer.listener == Listener::Public);
+    let Some(tls) = tls else {
         return serve_http(worker, socket, peer, stop).await;
     };
     // Boxed, or every connection's task would be as large as one with TLS.
@@ -53,38 +55,52 @@ async fn serve_tls(
     worker: Arc<Worker>,
     tls: Arc<ServerConfig>,
     socket: TcpStream,
-    peer: IpAddr,
+    peer: Peer,
     stop: &CancellationToken,
 ) {
+    let handshaking = worker.metrics.connections.handshaking.count();
     let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket));
-    if let Ok(Ok(mut socket)) = handshake.await {
+    let accepted = handshake.await;
+    drop(handshaking);
+    if let Ok(Ok(mut socket)) = accepted {
         socket.get_mut().1.set_buffer_limit(Some(MAX_TLS_BUFFER));
         serve_http(worker, socket, peer, stop).await;
     }
 }
 
-async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: IpAddr, stop: &CancellationToken)
+async fn serve_http<S>(worker: Arc<Worker>, stream: S, peer: Peer, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let large_heads = Arc::clone(&worker.app.large_heads);
-    let answer = move |request| service::serve(Arc::clone(&worker), peer, request);
-    serve_stream(stream, answer, large_heads, stop).await;
+    // The peer's network, because the client that a proxy forwards for is named in the head.
+    let network = Holder::Network(client_address::network(peer.address));
+    let large_heads = worker.app.large_heads.allowance(network);
+    let answering = Arc::clone(&worker.metrics.connections.answering);
+    let answering_worker = Arc::clone(&worker);
+    let answer = move |request| service::serve(Arc::clone(&answering_worker), peer, request);
+    if let Some(refused) = serve_stream(stream, answer, large_heads, answering, stop).await {
+        let answer = problem::refusal(&worker.app.request_ids.next(None));
+        Box::pin(refused.refuse(&answer)).await;
+    }
 }
 
-/// Serves HTTP on a stream until either side closes it.
+/// Serves HTTP on a stream until either side closes it. Returns the socket if a head is too large
+/// for the room that its client has now.
 async fn serve_stream<S, F, A>(
     stream: S,
     answer: F,
-    large_heads: Arc<Semaphore>,
+    large_heads: Allowance,
+    answering: Arc<Gauge>,
     stop: &CancellationToken,
-) where
+) -> Option<Socket<S>>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request) -> A,
     A: Future<Output = Result<Response, Infallible>>,
 {
-    let phase = Arc::new(Phase::new());
+    let phase = Arc::new(Phase::new(answering));
     let socket = Socket::new(stream, Arc::clone(&phase), large_heads);
+    let socket_phase = Arc::clone(&phase);
     let service = service_fn(move |request| {
         phase.begin();
         let answering = Answering(Arc::clone(&phase));
@@ -99,22 +115,28 @@ async fn serve_stream<S, F, A>(
             })
         }
     });
-    let connection = http1::Builder::new()
-        .max_buf_size(MAX_BUFFER)
+    let mut connection = http1::Builder::new()
+        // It holds a target beyond our limit, so that such a request gets its proper response.
+        // hyper also polls for the next part of a body while less than this is unwritten.
+        .max_buf_size(LARGE_HEAD)
         // A client may close its sending side after a complete request and still gets the response.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
-    let mut connection = pin!(connection);
     // Connection errors are the client's affair; the outcome of its requests is in the log.
+    let grace_is_over = async {
+        stop.cancelled().await;
+        sleep(STOP_GRACE).await;
+    };
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
+        ended = &mut connection => Some(ended),
+        () = grace_is_over => None,
     };
     if ended.is_none() {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        Pin::new(&mut connection).graceful_shutdown();
+        let _ = (&mut connection).await;
     }
+    socket_phase.refused_large_head().then(|| connection.into_parts().io.into_inner())
 }
 
 /// Marks a request as in progress until dropped.
@@ -163,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::http::body;
-    use crate::http::budget::{Budget, Holder};
+    use crate::http::budget::Budget;
     use crate::http::response::{empty, json_bytes};
 
     /// A connection whose responses take as long as `x-seconds` says, and are empty, whole, or
@@ -190,9 +212,10 @@ mod tests {
                 }
             })
         };
-        let large_heads = Arc::new(Semaphore::new(1));
+        let large_heads = Arc::new(Budget::default()).allowance(Holder::Anyone);
         tokio::spawn(async move {
-            serve_stream(server, answer, large_heads, &CancellationToken::new()).await;
+            let stop = CancellationToken::new();
+            serve_stream(server, answer, large_heads, Arc::default(), &stop).await;
         });
         client
     }

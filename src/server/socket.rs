@@ -6,15 +6,17 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Take};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::PollSemaphore;
+
+use super::phase::Phase;
+use crate::error::Result;
+use crate::http::budget::{Allowance, Lease};
 
 /// The timeout of the first byte on a new connection.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,62 +24,26 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The keep-alive timeout between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a write may make no progress because the client does not read.
+/// How long a client may take to read [`MIN_WRITTEN`] bytes, or what is left of fewer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The bytes after which [`WRITE_TIMEOUT`] starts again: about a kilobyte a second. If every byte
+/// restarted it, a client could make a response last for ever.
+const MIN_WRITTEN: usize = 32 << 10;
 /// How long input is still read and discarded after the last response. Otherwise the system would
 /// reset the connection, and the client might never see that response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most bytes of one read. hyper doubles its initial buffer of 8 KiB whenever a read fills it,
-/// and keeps it for the life of the connection. A head beyond this size needs one of the few
-/// permits for large heads.
+/// and keeps it for the life of the connection. A head beyond this size needs a lease.
 const MAX_READ: usize = (8 << 10) - 1;
+/// The most that hyper's buffer may grow to for a large head, in bytes.
+pub const LARGE_HEAD: usize = 128 << 10;
+/// The end of most heads.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// Head and body of a response up to this size together are copied, in bytes, so that one `send`
 /// writes them: 3% more requests to `/health/live` than with `writev`.
 const SMALL_ANSWER: usize = 2048;
-
-/// What the socket needs to know about the requests on it.
-#[derive(Debug)]
-pub struct Phase {
-    answering: AtomicBool,
-    begun: AtomicU64,
-    /// Whether hyper's buffer has grown.
-    large_head: AtomicBool,
-    opened: Instant,
-    /// When the last response ended, in milliseconds after `opened`.
-    ended: AtomicU64,
-}
-
-impl Phase {
-    pub fn new() -> Self {
-        Self {
-            answering: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            large_head: AtomicBool::new(false),
-            opened: Instant::now(),
-            ended: AtomicU64::new(0),
-        }
-    }
-
-    /// The head of a request is complete.
-    pub fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.answering.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a head was so large that hyper's buffer must not be kept for another request.
-    pub fn had_large_head(&self) -> bool {
-        self.large_head.load(Ordering::Relaxed)
-    }
-
-    /// The response is written, or abandoned.
-    pub fn end(&self) {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.ended.store(elapsed, Ordering::Relaxed);
-        self.answering.store(false, Ordering::Relaxed);
-    }
-}
 
 /// What the socket expects while no request is in progress.
 enum Expecting {
@@ -89,12 +55,28 @@ enum Expecting {
     NextRequest,
 }
 
+/// The room for heads beyond [`MAX_READ`].
+enum LargeHead {
+    None,
+    Waiting(Pin<Box<dyn Future<Output = Result<Lease>> + Send>>),
+    /// Kept to the end of the connection, as hyper keeps its buffer.
+    Leased(#[expect(dead_code, reason = "dropping it releases the room")] Lease),
+}
+
+/// A client that does not read what is written.
+struct Stall {
+    timer: Pin<Box<Sleep>>,
+    /// Bytes written since the timer was started.
+    written: usize,
+}
+
 pub struct Socket<S = TcpStream> {
     stream: Take<S>,
     phase: Arc<Phase>,
-    large_heads: PollSemaphore,
-    /// Kept to the end of the connection.
-    large_head_permit: Option<OwnedSemaphorePermit>,
+    large_heads: Allowance,
+    large_head: LargeHead,
+    /// Bytes that have been read and come first in the next read.
+    held_back: Vec<u8>,
     /// The number of requests that had begun when the current wait started.
     begun: u64,
     /// Bytes read since.
@@ -102,24 +84,25 @@ pub struct Socket<S = TcpStream> {
     expecting: Expecting,
     since: Instant,
     timer: Pin<Box<Sleep>>,
-    /// Runs while a write makes no progress.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Option<Stall>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead> Socket<S> {
-    pub fn new(stream: S, phase: Arc<Phase>, large_heads: Arc<Semaphore>) -> Self {
+    /// Large heads take their room from the allowance of the client's network.
+    pub fn new(stream: S, phase: Arc<Phase>, large_heads: Allowance) -> Self {
         Self {
             stream: stream.take(MAX_READ as u64),
             phase,
-            large_heads: PollSemaphore::new(large_heads),
-            large_head_permit: None,
+            large_heads,
+            large_head: LargeHead::None,
+            held_back: Vec::new(),
             begun: 0,
             read: 0,
             expecting: Expecting::FirstByte,
             since: Instant::now(),
             timer: Box::pin(sleep(FIRST_BYTE_TIMEOUT)),
-            stalled: None,
+            stall: None,
             lingering: None,
         }
     }
@@ -161,34 +144,111 @@ impl<S: AsyncRead> Socket<S> {
         Ok(())
     }
 
-    /// Whether the head may exceed [`MAX_READ`]; if not, waits for a permit.
+    /// Waits for room if the head may exceed [`MAX_READ`], and fails if there is none.
     fn poll_large_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.begin_wait();
-        if self.read < MAX_READ || self.large_head_permit.is_some() {
+        if self.read < MAX_READ {
             return Poll::Ready(Ok(()));
         }
-        let Poll::Ready(permit) = self.large_heads.poll_acquire(cx) else {
+        if matches!(self.large_head, LargeHead::None) {
+            let allowance = self.large_heads.clone();
+            let lease = async move { allowance.lease(LARGE_HEAD).await };
+            self.large_head = LargeHead::Waiting(Box::pin(lease));
+        }
+        let LargeHead::Waiting(lease) = &mut self.large_head else { return Poll::Ready(Ok(())) };
+        let Poll::Ready(lease) = lease.as_mut().poll(cx) else {
             self.poll_wait(cx)?;
             return Poll::Pending;
         };
-        self.large_head_permit = permit;
-        self.phase.large_head.store(true, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
+        if let Ok(lease) = lease {
+            self.large_head = LargeHead::Leased(lease);
+            self.phase.large_head.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        }
+        // Within a response that is not written yet, there is no place for another.
+        self.phase.refused.store(self.stall.is_none(), Ordering::Relaxed);
+        Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()))
     }
 
-    /// Times a write out that makes no progress.
-    fn watch_write<T>(
+    /// Keeps the start of a head that follows complete ones for the next read: to read on behind
+    /// it, hyper would double its buffer. Only where the read was cut off, or it would cost every
+    /// body that comes with its head another read.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        if read.len() != MAX_READ {
+            return;
+        }
+        let Some(end) = read.windows(HEAD_END.len()).rposition(|end| end == HEAD_END) else {
+            return;
+        };
+        let end = end + HEAD_END.len();
+        self.held_back = read.get(end..).unwrap_or_default().to_vec();
+        buffer.set_filled(before + end);
+    }
+
+    /// Times a write out if the client reads too slowly.
+    fn watch_write(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Pending => ready!(self.poll_stall(cx))?,
+            Poll::Ready(Ok(bytes)) => {
+                if let Some(stall) = &mut self.stall {
+                    stall.written += bytes;
+                }
+                self.stall.take_if(|stall| stall.written >= MIN_WRITTEN);
+            }
+            Poll::Ready(Err(_)) => {}
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
-        ready!(stalled.as_mut().poll(cx));
+        written
+    }
+
+    /// The same for a flush or the end. hyper flushes when it has written all that it has.
+    fn watch_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        flushed: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if flushed.is_pending() {
+            return self.poll_stall(cx);
+        }
+        self.stall = None;
+        flushed
+    }
+
+    /// Pending until the client's time is up, and then an error.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Stall { timer: Box::pin(sleep(WRITE_TIMEOUT)), written: 0 });
+        ready!(stall.timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Socket<S> {
+    /// Reads what was held back and what else is there, at most [`MAX_READ`] bytes together.
+    fn poll_read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut held_back = std::mem::take(&mut self.held_back);
+        self.stream.set_limit((MAX_READ - held_back.len()) as u64);
+        if held_back.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let fitting = held_back.len().min(buffer.remaining());
+        buffer.put_slice(held_back.get(..fitting).unwrap_or_default());
+        self.held_back = held_back.split_off(fitting);
+        if self.held_back.is_empty()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, buffer)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -204,11 +264,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
             ready!(socket.poll_large_head(cx))?;
         }
         let before = buffer.filled().len();
-        socket.stream.set_limit(MAX_READ as u64);
-        let read = Pin::new(&mut socket.stream).poll_read(cx, buffer);
+        let read = socket.poll_read_on(cx, buffer);
         // Bodies have their own timeouts. hyper reads again when the response has ended.
         if answering {
             return read;
+        }
+        if read.is_ready() {
+            socket.hold_back(buffer, before);
         }
         socket.begin_wait();
         match read {
@@ -226,6 +288,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Responds to a request that cannot be read, and closes the connection.
+    pub async fn refuse(mut self, answer: &[u8]) {
+        if self.write_all(answer).await.is_ok() {
+            let _ = self.shutdown().await;
+        }
+    }
+
     /// Writes a small response with one call; None if it is not small.
     fn write_small(
         &mut self,
@@ -272,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(self.stream.get_mut()).poll_flush(cx);
-        self.watch_write(cx, flushed)
+        self.watch_flush(cx, flushed)
     }
 
     /// Closes our side, and drains what the client still sends until it closes too (a lingering
@@ -281,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         let socket = &mut *self;
         if socket.lingering.is_none() {
             let shut = Pin::new(socket.stream.get_mut()).poll_shutdown(cx);
-            ready!(socket.watch_write(cx, shut))?;
+            ready!(socket.watch_flush(cx, shut))?;
         }
         let lingering = socket.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER_TIMEOUT)));
         let mut ignored = [0; 4096];
@@ -297,72 +366,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::advance;
-
-    use super::*;
-
-    fn permits() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(1))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_five_seconds_however_slowly_its_bytes_arrive() {
-        let (mut client, server) = duplex(64);
-        let mut socket = Socket::new(server, Arc::new(Phase::new()), permits());
-        let reading = tokio::spawn(async move {
-            loop {
-                if let Err(error) = socket.read_exact(&mut [0]).await {
-                    return error.kind();
-                }
-            }
-        });
-        let started = Instant::now();
-        while !reading.is_finished() {
-            let _ = client.write_all(b"x").await;
-            advance(Duration::from_secs(1)).await;
-        }
-        assert_eq!(reading.await.unwrap(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() <= Duration::from_secs(7), "{:?}", started.elapsed());
-    }
-
-    /// A socket whose client has sent this many bytes of a head.
-    async fn with_head(
-        bytes: usize,
-        permits: &Arc<Semaphore>,
-    ) -> (DuplexStream, Socket<DuplexStream>) {
-        let (mut client, server) = duplex(64 << 10);
-        client.write_all(&vec![b'x'; bytes]).await.unwrap();
-        (client, Socket::new(server, Arc::new(Phase::new()), Arc::clone(permits)))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_read_fills_the_initial_buffer_of_hyper() {
-        let (_client, mut socket) = with_head(32 << 10, &permits()).await;
-        let mut buffer = vec![0; 32 << 10];
-        assert_eq!(socket.read(&mut buffer).await.unwrap(), MAX_READ);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_large_head_waits_for_a_permit_and_no_longer_than_any_head() {
-        let permits = permits();
-        let mut buffer = vec![0; 20_000];
-        let (_one, mut first) = with_head(20_000, &permits).await;
-        first.read_exact(&mut buffer).await.unwrap();
-        assert!(first.phase.had_large_head());
-        let (_two, mut second) = with_head(20_000, &permits).await;
-        let refused = second.read_exact(&mut buffer).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
-        assert!(!second.phase.had_large_head());
-        drop(second);
-
-        let (_three, mut third) = with_head(20_000, &permits).await;
-        let reading = tokio::spawn(async move { third.read_exact(&mut buffer).await.map(drop) });
-        tokio::task::yield_now().await;
-        drop(first);
-        reading.await.unwrap().unwrap();
-    }
-}
+mod tests;

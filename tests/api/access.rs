@@ -90,6 +90,8 @@ impl fmt::Display for Cell<'_> {
 
 impl Cell<'_> {
     async fn ask(&self, client: &Client, body: Option<Bytes>) -> Answer {
+        let lines = client.with("content-type", "application/x-ndjson");
+        let client = if self.path.starts_with("/api/patients/import") { &lines } else { client };
         client.send(Method::from_bytes(self.method.as_bytes()).unwrap(), self.path, body).await
     }
 
@@ -261,6 +263,10 @@ async fn head_answers_as_get_without_a_body() {
         let get = owner.get(&path).await.expect(200);
         let head = owner.send(Method::HEAD, &path, None).await.expect(200);
         for name in ["content-type", "content-length", "etag", "link"] {
+            // Each request changes what they say.
+            if (name, row.label) == ("content-length", "/metrics") {
+                continue;
+            }
             assert_eq!(get.header(name), head.header(name), "{name} of {path}");
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! NOT NULL and primary keys are not in the table, because no statement can violate them: ids are
 //! always generated, and a non-null column is required, has a default, or is the user's id. Tests
-//! below prove both from the schema. Random ids could collide, so their keys are in the table.
+//! below prove both from the schema. Random ids could collide and idempotency keys come from
+//! clients, so their keys are in the table.
 
 mod table;
 
@@ -44,7 +45,8 @@ async fn the_table_lists_every_constraint_of_the_schema() {
         "SELECT conname::text FROM pg_constraint
          JOIN pg_class ON pg_class.oid = conrelid
          WHERE relnamespace = 'public'::regnamespace AND contype <> 'n'
-            AND (contype <> 'p' OR conname = 'users_pkey') AND relname <> 'refinery_schema_history'
+            AND (contype <> 'p' OR conname IN ('users_pkey', 'idempotency_keys_pkey'))
+            AND relname <> 'refinery_schema_history'
          UNION
          SELECT indexrelid::regclass::text FROM pg_index
          JOIN pg_class ON pg_class.oid = indrelid
@@ -178,15 +180,16 @@ async fn ids_are_always_generated_so_that_no_primary_key_is_taken() {
             AND relname NOT IN ('refinery_schema_history', 'schema_requirements')",
     )
     .await;
-    // Of these one is keyed by what it is about and the others have no key.
-    let others = ["login_addresses", "login_failures", "registrations"];
+    // Of these two are keyed by what they are about and the others have no key.
+    let others = ["idempotency_keys", "login_addresses", "login_failures", "registrations"];
     let generated = |table: &String| !others.contains(&&**table);
     assert_eq!(keys, tables.into_iter().filter(generated).collect());
     for sql in Sql::ALL {
-        // The statement that sets an id takes it from the sequence that generates all others.
+        // The statements that set an id take it from the sequence that generates all others.
         let overrides = sql.text().to_uppercase().contains("OVERRIDING");
         let draws = sql.text().contains("SELECT nextval('patients_id_seq') AS id");
-        assert_eq!(overrides, draws && sql == &Sql::PatientsCreateMany, "{}", sql.file());
+        let many = [Sql::PatientsCreateMany, Sql::PatientsCreateOnce].contains(sql);
+        assert_eq!((overrides, draws), (many, many), "{}", sql.file());
     }
 }
 
@@ -200,7 +203,7 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
          JOIN pg_class ON pg_class.oid = attrelid
          WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
             AND relname NOT IN ('refinery_schema_history', 'schema_requirements', 'sessions',
-                'login_failures', 'login_addresses', 'registrations')
+                'login_failures', 'login_addresses', 'registrations', 'idempotency_keys')
             AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
             AND attidentity = ''",
     )
@@ -220,7 +223,7 @@ async fn what_must_not_be_null_is_required_or_not_the_clients_to_send() {
         });
         expected.extend(names.map(|name| format!("{table}.{name}")));
     }
-    // Clients do not write sessions, logins and registrations. The user's id comes from the token.
+    // Clients do not write sessions, logins, registrations and kept answers. The user's id comes from the token.
     expected.extend(["patients", "doctors", "mappings"].map(|table| format!("{table}.created_by")));
     assert_eq!(found, expected);
 }

@@ -3,6 +3,7 @@
 
 mod cors;
 mod half_closed;
+mod large_heads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -168,6 +168,18 @@ async fn a_folder_that_is_named_relatively_lies_below_the_working_folder() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_is_named_with_what_to_do() {
+    let workplace = Workplace::new();
+    let file = workplace.path().join("file");
+    fs::write(&file, "").unwrap();
+    let data = file.join("data");
+    let ended = workplace.run(&[], &[("DATA_DIR", data.to_str().unwrap())]);
+    let line = ended.complaint(1);
+    assert!(line.contains(data.to_str().unwrap()), "{ended:?}");
+    assert!(line.contains("DATA_DIR") && line.contains("DATABASE_URL"), "{ended:?}");
+}
+
+#[test]
 fn a_folder_without_server_programs_is_named() {
     let workplace = Workplace::new();
     let folder = workplace.path().join("empty");

@@ -8,7 +8,7 @@ use healthcare_backend::db::{ConnectOptions, migrations};
 use serde_json::json;
 use tokio_postgres::{Config, NoTls};
 
-use crate::harness::{Client, Cluster, Lock, Proxy, TestDb, TestServer, until};
+use crate::harness::{Client, Cluster, Lock, Proxy, REQUIREMENTS, TestDb, TestServer, until};
 
 /// One worker, so that there is one pool and one shared connection.
 const SMALL: [(&str, &str); 2] = [("WORKERS", "1"), ("POOL_SIZE", "4")];
@@ -17,7 +17,7 @@ const SMALL: [(&str, &str); 2] = [("WORKERS", "1"), ("POOL_SIZE", "4")];
 async fn primary() -> Cluster {
     let cluster = Cluster::start(&[], &[]);
     let address = ConnectOptions::plain(cluster.config("postgres", "postgres"));
-    migrations::run(&address, 1).await.unwrap();
+    migrations::prepare(&address, REQUIREMENTS).await.unwrap();
     cluster
 }
 
@@ -281,7 +281,7 @@ async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_oth
     let (ada, _, target) = &users[0];
 
     proxy.silence();
-    ada.patch(target, &change).await.expect_error(503, "database_unavailable");
+    ada.patch(target, &change).await.expect_error(503, "outcome_unknown");
     for _ in 0..8 {
         ada.patch(target, &change).await.expect(200);
         ada.get(target).await.expect(200);

@@ -1,5 +1,7 @@
 //! No user can slow another, and no load by users makes an instance look unhealthy.
 
+mod slow;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, cluster, free_port, random};
-pub use database::TestDb;
+pub use database::{REQUIREMENTS, TestDb};
 pub use lock::Lock;
 pub use proxy::Proxy;
 pub use server::{JWT_SECRET, TestServer};

@@ -67,7 +67,7 @@ async fn a_flood_from_everywhere_does_not_lock_the_owner_out() {
     let email = format!("{}@example.com", random());
     server.anyone().registered(&email).await;
     log_in(&from(&server, "192.0.2.1"), &email, "correct horse").await.expect(200);
-    for host in 10..16 {
+    for host in 10..15 {
         log_in(&from(&server, &format!("192.0.2.{host}")), &email, "wrong").await.expect(401);
     }
     log_in(&from(&server, "192.0.2.99"), &email, "correct horse").await.expect(429);

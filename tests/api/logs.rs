@@ -316,3 +316,16 @@ async fn a_merged_insert_that_is_refused_is_a_line_with_its_code() {
     let said = read_line(line);
     assert_eq!((said["statement"], said["code"]), ("patients/create_many", "invalid_token"));
 }
+
+#[tokio::test]
+async fn what_fails_in_the_background_is_logged_with_its_code() {
+    let database = TestDb::new().await;
+    let url = database_url(database.config().options("-cdefault_transaction_read_only=on"));
+    let settings = [("DATABASE_URL", &*url), ("JWT_SECRET", "a secret of 32 bytes, for the tests")];
+    let workplace = Workplace::new();
+    let program = workplace.serve(&settings);
+    program.says("cannot remove what is over");
+    let log = program.stop().stdout;
+    let line = log.lines().find(|line| line.contains("cannot remove")).unwrap();
+    assert!(line.contains(r#"code="read_only""#) && !line.contains(r#"cause="""#), "{line}");
+}

@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::harness::{Client, TestDb};
 
 /// The longest texts of a patient: in the database, and as JSON.
-const LONG_TEXTS: [&str; 2] = ["\u{1f600}", "\u{1}"];
+pub const LONG_TEXTS: [&str; 2] = ["\u{1f600}", "\u{1}"];
 
 /// Adds patients of a user: those with an even number have no long texts, the others the longest
 /// possible.
@@ -20,7 +20,7 @@ const SQL_LARGE: &str =
     SELECT $1, n::text, long, long, long, json_build_object('a', repeat('m', 8000))
     FROM generate_series(1, $2::bigint) AS n, (SELECT repeat($3::text, 5000) AS long) AS texts";
 
-async fn add_large_patients(database: &TestDb, user: &Client, rows: i64, text: &str) {
+pub async fn add_large_patients(database: &TestDb, user: &Client, rows: i64, text: &str) {
     let owner = user.user_id().await;
     let database = database.connect().await;
     database.execute(SQL_LARGE, &[&owner, &rows, &text]).await.unwrap();
@@ -33,12 +33,12 @@ async fn add_small_patients(database: &TestDb, user: &Client, rows: i64) {
     database.connect().await.execute(sql, &[&owner, &rows]).await.unwrap();
 }
 
-fn get(user: &Client, target: &str) -> String {
+pub fn get(user: &Client, target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", user.token())
 }
 
 /// Sends a request on a connection with the smallest receive buffer.
-async fn ask(address: SocketAddr, request: &str) -> TcpStream {
+pub async fn ask(address: SocketAddr, request: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
     let mut stream = socket.connect(address).await.unwrap();

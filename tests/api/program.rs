@@ -33,6 +33,8 @@ fn a_wrong_setting_is_one_line_that_names_it_and_hides_its_value() {
         ("DATABASE_URL", vec![("DATABASE_URL", "user=hunter2"), ("JWT_SECRET", SECRET)]),
         ("JWT_SECRET", vec![("DATABASE_URL", url)]),
         ("JWT_SECRET", vec![("JWT_SECRET", "hunter2")]),
+        ("TRUSTED_PROXIES", vec![("TRUSTED_PROXIES", "10.0.0.1/8")]),
+        ("TRUSTED_PROXIES", vec![("TRUSTED_PROXIES", "0.0.0.0/0")]),
         ("HOST", vec![("HOST", "hunter2")]),
         ("PORT", vec![("PORT", "65536")]),
         ("PORT", vec![("PORT", "hunter2")]),
@@ -56,7 +58,9 @@ fn help_names_every_command_and_an_unknown_one_is_refused() {
     let workplace = Workplace::new();
     let ended = workplace.run(&["--help"], &[]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "migrate", "admin", "user"] {
+    for command in
+        ["serve", "migrate", "admin", "user", "seed", "import", "healthcheck", "completions"]
+    {
         assert!(ended.stdout.contains(command), "{ended:?}");
     }
     assert_eq!(workplace.run(&["serv"], &[]).code, Some(2));
@@ -70,7 +74,9 @@ async fn eight_migrations_at_once_on_an_empty_database_all_succeed() {
     let database = TestDb::empty().await;
     let url = database_url(&database.config());
     let workplace = Workplace::new();
-    let start = |_| Program::spawn(workplace.command(&["migrate"], &with_database(&url)));
+    // Nothing but the address of the database is needed.
+    let settings = [("DATABASE_URL", url.as_str())];
+    let start = |_| Program::spawn(workplace.command(&["migrate"], &settings));
     let programs: Vec<Program> = (0..8).map(start).collect();
     for program in programs {
         let ended = program.wait();
@@ -284,10 +290,30 @@ async fn the_file_dotenv_is_read_and_the_environment_wins_over_it() {
     assert_eq!(users.len(), 1, "the database of the file was used");
     program.stop();
 
-    fs::write(&file, "JWT_SECRET=\"hunter2\nPORT=0\n").unwrap();
+    fs::remove_file(&file).unwrap();
+    // Text of some editors: a byte order mark, CRLF, and a name that is mistyped.
+    let text = format!("\u{feff}DATABASE_URL=\"{url}\"\r\nJWT_SECERT='{HIDDEN}'\r\n");
+    fs::write(&file, text).unwrap();
+    let program = workplace.serve(&[("JWT_SECRET", SECRET)]);
+    let said = program.stop().stdout;
+    assert_eq!(said.matches("JWT_SECERT, which is not a setting").count(), 1, "{said}");
+    assert!(said.contains("the nearest is JWT_SECRET") && !said.contains(HIDDEN), "{said}");
+}
+
+#[test]
+fn a_file_dotenv_that_is_not_as_it_should_be_is_one_line() {
+    let workplace = Workplace::new();
+    let file = workplace.path().join(".env");
+    for text in ["JWT_SECRET=\"hunter2\nPORT=0\n", "JWT_SECRET=hunter2$HOME", "hunter2"] {
+        fs::write(&file, text).unwrap();
+        let ended = workplace.run(&[], &[]);
+        let line = ended.complaint(2);
+        assert!(line.contains("line 1 of .env") && !line.contains(HIDDEN), "{ended:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
     let ended = workplace.run(&[], &[]);
-    let line = ended.complaint(2);
-    assert!(line.contains(".env") && !line.contains(HIDDEN), "{ended:?}");
+    assert!(ended.complaint(2).contains(".env cannot be read"), "{ended:?}");
 }
 
 #[test]

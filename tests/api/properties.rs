@@ -1,5 +1,6 @@
 //! Properties, checked with proptest.
 
+mod lines;
 mod merge;
 mod pages;
 mod paths;

@@ -18,9 +18,9 @@ use tokio_rustls::rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
 };
 
-use crate::harness::program::Workplace;
+use crate::harness::program::{Workplace, database_url};
 use crate::harness::socket::read_to_end;
-use crate::harness::{TestDb, TestServer, until};
+use crate::harness::{Client, TestDb, TestServer, free_port, until};
 
 /// A self-signed certificate for `localhost`, and its key, in files.
 struct Identity {
@@ -210,6 +210,22 @@ async fn after_the_handshake_the_limits_of_http_hold() {
     assert!((4950..20_000).contains(&taken.as_millis()), "{taken:?}");
 }
 
+#[tokio::test]
+async fn the_health_check_asks_over_tls_and_minds_no_name_in_the_certificate() {
+    let (workplace, database) = (Workplace::new(), TestDb::new().await);
+    let identity = Identity::new(&workplace, "own");
+    let (url, port) = (database_url(&database.config()), free_port().to_string());
+    let secret = "a secret of the tests, 32 bytes or more";
+    let settings = [("DATABASE_URL", &*url), ("JWT_SECRET", secret), ("PORT", &*port)];
+    let settings = [&settings[..], &identity.settings()[..]].concat();
+    let program = workplace.serve(&settings);
+    let ended = workplace.run(&["healthcheck"], &settings);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    let plain = workplace.run(&["healthcheck"], &settings[..3]);
+    plain.complaint(1);
+    program.stop();
+}
+
 #[test]
 fn certificates_and_keys_that_cannot_be_used_are_one_clear_line() {
     let workplace = Workplace::new();
@@ -251,4 +267,22 @@ fn certificates_and_keys_that_cannot_be_used_are_one_clear_line() {
         assert!(!line.contains("hunter2") && ended.stdout.is_empty(), "{ended:?}");
     }
     assert!(!workplace.data().exists(), "nothing was started");
+}
+
+#[tokio::test]
+async fn the_operators_address_is_plain_and_counts_handshakes() {
+    let workplace = Workplace::new();
+    let identity = Identity::new(&workplace, "ours");
+    let address = format!("127.0.0.1:{}", free_port());
+    let server = server(&identity, &[("METRICS_ADDR", &address)]).await;
+    let operators = Client::new(address.parse().unwrap());
+    operators.get("/health/live").await.expect(200);
+    // It never begins its handshake.
+    let _silent = TcpStream::connect(server.address()).await.unwrap();
+    until("a handshake is counted", async || {
+        let answer = operators.get("/metrics").await.expect(200);
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        text.contains("healthcare_connections{state=\"handshake\"} 1").then_some(())
+    })
+    .await;
 }

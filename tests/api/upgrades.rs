@@ -302,7 +302,10 @@ async fn a_program_that_waits_for_its_database_stops_when_it_is_told_to() {
     let refusing = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     for address in [refusing, mute.local_addr().unwrap()] {
         let url = format!("postgres://u:hunter2@{address}/db");
-        let program = Program::spawn(workplace.command(&[], &with_database(&url)));
+        let [url, secret] = with_database(&url);
+        // It was never ready, so no load balancer has to notice.
+        let settings = [url, secret, ("DRAIN_DELAY_SECONDS", "3600")];
+        let program = Program::spawn(workplace.command(&[], &settings));
         program.client().get("/health/live").await.expect(200);
         program.client().get("/health/ready").await.expect_error(503, "database_unavailable");
         let ended = program.stop();

@@ -1,6 +1,7 @@
 """What schemathesis cannot know from the description, each with its reason."""
 
 import datetime
+import json
 
 import schemathesis
 from hypothesis import strategies as st
@@ -11,6 +12,22 @@ schemathesis.openapi.format("date", BIRTHS.map(str))
 # The longest password is counted in bytes, but a schema counts characters.
 ASCII = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 schemathesis.openapi.format("password", st.text(ASCII, min_size=8, max_size=71))
+# A schema calls both formats of an import text, and cannot say what its lines are.
+PATIENTS = st.lists(
+    st.fixed_dictionaries({"name": st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=200)}, optional={"age": st.integers(0, 150)})
+)
+schemathesis.openapi.media_type(
+    "application/x-ndjson",
+    PATIENTS.map(lambda all: "".join(json.dumps(one) + "\n" for one in all).encode()),
+)
+schemathesis.openapi.media_type(
+    "text/csv",
+    PATIENTS.map(
+        lambda all: "".join(
+            ["name,age\r\n", *(f"{one['name']},{one.get('age', '')}\r\n" for one in all)]
+        ).encode()
+    ),
+)
 
 
 @schemathesis.hook

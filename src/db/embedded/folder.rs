@@ -226,11 +226,14 @@ fn create(path: &Path) -> Result<PathBuf, SetupError> {
     let missing = path.ancestors().take_while(is_missing).count();
     if missing > 0 {
         // Others may traverse it, as the server does when run by root, but not list it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(path)
-            .map_err(|error| cannot("make", path, &error))?;
+        DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|error| {
+            // In a container, for example, which has no folder to write in.
+            SetupError::new(format!(
+                "Cannot make {}: {error}. Set DATA_DIR to a folder that can be made, or \
+                     DATABASE_URL to a server that runs already.",
+                path.display()
+            ))
+        })?;
     }
     let path = path.canonicalize().map_err(|error| cannot("find", path, &error))?;
     for parent in path.ancestors().skip(1).take(missing) {

@@ -44,18 +44,13 @@ pub struct Rest {
     pub more: bool,
 }
 
-/// A part of the JSON array.
+/// A part of the list.
 pub struct Chunk {
     bytes: Vec<u8>,
     lease: Lease,
 }
 
 impl Chunk {
-    /// The first chunk.
-    pub fn first(lease: Lease) -> Self {
-        Self { bytes: vec![b'['], lease }
-    }
-
     /// Reserves the capacity for the JSON of rows, up to the size of a chunk.
     fn reserve(&mut self, rows: &[Row]) {
         let bytes: usize = rows.iter().map(|row| row.raw_size_bytes() + NAMES_BYTES).sum();
@@ -68,12 +63,6 @@ impl Chunk {
             self.bytes.shrink_to_fit();
         }
         self.lease.keep(self.bytes.into())
-    }
-
-    /// The last chunk.
-    pub fn last(mut self) -> Bytes {
-        self.bytes.push(b']');
-        self.into_bytes()
     }
 }
 
@@ -93,6 +82,17 @@ impl Rest {
             ended: false,
             more: false,
         }
+    }
+
+    /// The first chunk.
+    pub fn first_chunk(&mut self, lease: Lease) -> Chunk {
+        Chunk { bytes: std::mem::take(&mut self.list.framing.before), lease }
+    }
+
+    /// The last chunk.
+    pub fn last(&self, mut chunk: Chunk) -> Bytes {
+        chunk.bytes.extend_from_slice(self.list.framing.after);
+        chunk.into_bytes()
     }
 
     /// Writes the rows from the shared connection, of which the last only shows whether there is
@@ -163,7 +163,7 @@ impl Rest {
             })?,
         };
         if rest.ended {
-            return Ok(Some((chunk.last(), None)));
+            return Ok(Some((rest.last(chunk), None)));
         }
         Ok(Some((chunk.into_bytes(), Some(rest))))
     }
@@ -205,7 +205,7 @@ impl Rest {
                 return Ok(at);
             }
             if self.begun {
-                chunk.bytes.push(b',');
+                chunk.bytes.extend_from_slice(self.list.framing.between);
             }
             let id = (self.list.write)(row, &mut chunk.bytes)?.filter(|id| *id <= self.until);
             let Some(id) = id.filter(|_| self.fits(chunk)) else {

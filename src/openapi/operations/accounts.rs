@@ -1,7 +1,7 @@
 //! `/api/auth`.
 
-use super::{Answer, Content, NO_CONTENT, Operation};
-use crate::error::{Error, Result};
+use super::{Answer, Content, NO_CONTENT, Operation, refused};
+use crate::error::Error;
 use crate::models::input::read_new;
 use crate::models::user::{LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, REGISTER_FIELDS};
 use crate::routes::Route;
@@ -37,20 +37,20 @@ pub fn operation(route: Route) -> Operation {
     }
 }
 
-fn wrong_registration() -> Result<()> {
+fn wrong_registration() -> Error {
     let body = br#"{"name":" ","email":"ada","password":"correct horse","role":"admin"}"#;
-    read_new(&REGISTER_FIELDS, body).map(drop)
+    refused(read_new(&REGISTER_FIELDS, body))
 }
 
-fn wrong_login() -> Result<()> {
-    read_new(&LOGIN_FIELDS, br#"{"email":"ada@example.com","pasword":"correct horse"}"#).map(drop)
+fn wrong_login() -> Error {
+    refused(read_new(&LOGIN_FIELDS, br#"{"email":"ada@example.com","pasword":"correct horse"}"#))
 }
 
-fn wrong_refresh() -> Result<()> {
-    read_new(&REFRESH_FIELDS, b"{}").map(drop)
+fn wrong_refresh() -> Error {
+    refused(read_new(&REFRESH_FIELDS, b"{}"))
 }
 
-fn wrong_password() -> Result<()> {
+fn wrong_password() -> Error {
     let body = br#"{"current_password":"correct horse","new_password":"short"}"#;
-    read_new(&PASSWORD_FIELDS, body).map(drop)
+    refused(read_new(&PASSWORD_FIELDS, body))
 }

@@ -96,6 +96,10 @@ table! {
         label: "/health/ready", also: &["/health"], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
+    Route::Metrics => Row {
+        label: "/metrics", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
     Route::Register => Row {
         label: "/api/auth/register", also: &[], id: Id::None, allow: SUBMIT, access: Access::Anyone,
         cells: &[all("POST", 201)],
@@ -123,6 +127,14 @@ table! {
     Route::Patients => Row {
         label: "/api/patients", also: &[], id: Id::None, allow: COLLECTION, access: Access::User,
         cells: &[all("GET", 200), all("POST", 201)],
+    },
+    Route::PatientsExport => Row {
+        label: "/api/patients/export", also: &[], id: Id::None, allow: READ, access: Access::User,
+        cells: &[all("GET", 200)],
+    },
+    Route::PatientsImport => Row {
+        label: "/api/patients/import", also: &[], id: Id::None, allow: SUBMIT, access: Access::User,
+        cells: &[all("POST", 200)],
     },
     Route::Patient(_) => Row {
         label: "/api/patients/{id}", also: &[], id: Id::Patient, allow: RESOURCE, access: Access::User,

@@ -11,7 +11,7 @@ pub struct Violation {
     /// The error of the violation, and of the request.
     pub code: &'static str,
     pub field: Option<&'static str>,
-    /// None if only a collision can violate it.
+    /// None if no request violates it alone.
     pub request: Option<Request>,
 }
 
@@ -54,14 +54,14 @@ macro_rules! key {
     };
 }
 
-/// The key of an id that is drawn at random.
-macro_rules! random_key {
-    ($constraint:literal, $sql:literal, $statement:ident) => {
+/// A key that no request violates alone.
+macro_rules! no_request {
+    ($constraint:literal, $code:literal, $sql:literal, $statement:ident) => {
         Violation {
             constraint: $constraint,
             sql: $sql,
             statement: Sql::$statement,
-            code: "database_unavailable",
+            code: $code,
             field: None,
             request: None,
         }
@@ -123,13 +123,15 @@ pub const TABLE: &[Violation] = &[
         UsersCreate,
         register(r#"{"name":"N","email":"TAKEN@Example.com","password":"long enough"}"#)
     ),
-    random_key!(
+    no_request!(
         "users_pkey",
+        "database_unavailable",
         "INSERT INTO users (id, name, email, password_hash) VALUES (1, 'C', 'c@example.com', 'x')",
         UsersCreate
     ),
-    random_key!(
+    no_request!(
         "sessions_sid_key",
+        "database_unavailable",
         "INSERT INTO sessions (sid, user_id, expires_at, idle_until)
          SELECT sid, 1, now(), now()
          FROM unnest(array_fill(gen_random_uuid(), ARRAY[2])) AS sid",
@@ -376,5 +378,20 @@ pub const TABLE: &[Violation] = &[
         "DELETE FROM doctors WHERE id = 1",
         DoctorsDelete,
         request("DELETE", "/api/doctors/{assigned_doctor}", "")
+    ),
+    // A user who is gone violates the key of what should be created first.
+    no_request!(
+        "idempotency_keys_created_by_fkey",
+        "invalid_token",
+        "INSERT INTO idempotency_keys (created_by, key, request_hash) VALUES (3, 'k', '')",
+        PatientsUpdateOnce
+    ),
+    // Only if the first request with the key ends just after the second one has begun.
+    no_request!(
+        "idempotency_keys_pkey",
+        "idempotency_in_progress",
+        "INSERT INTO idempotency_keys (created_by, key, request_hash)
+         VALUES (1, 'k', ''), (1, 'k', '')",
+        PatientsUpdateOnce
     ),
 ];

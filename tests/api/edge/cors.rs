@@ -20,10 +20,24 @@ const NOT_LISTED: [&str; 9] = [
     "https://app.example.com, https://evil.example",
 ];
 /// The headers that a page may send and read, in lower case and sorted.
-const MAY_SEND: [&str; 5] =
-    ["authorization", "content-type", "if-match", "if-none-match", "x-request-id"];
-const MAY_SEE: [&str; 7] =
-    ["allow", "etag", "link", "location", "retry-after", "www-authenticate", "x-request-id"];
+const MAY_SEND: [&str; 6] = [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-request-id",
+];
+const MAY_SEE: [&str; 8] = [
+    "allow",
+    "etag",
+    "idempotency-replayed",
+    "link",
+    "location",
+    "retry-after",
+    "www-authenticate",
+    "x-request-id",
+];
 const PREFLIGHT: &str = "access-control-request-method: PUT\r\n\
     access-control-request-headers: authorization,content-type\r\n";
 

@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use healthcare_backend::db::{ConnectOptions, migrations};
+use healthcare_backend::db::ConnectOptions;
+use healthcare_backend::db::migrations::{self, Requirements};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -11,6 +12,10 @@ use super::cluster::{cluster, random};
 /// As in production, the service's role owns its database and is no superuser.
 const ROLE: &str = "healthcare";
 const TEMPLATE: &str = "healthcare_template";
+
+/// The tests' servers do not wait for the disk.
+pub const REQUIREMENTS: Requirements =
+    Requirements { connections: 1, migrate: true, allow_unsafe: true };
 
 /// A database that is dropped with this value.
 pub struct TestDb {
@@ -26,9 +31,8 @@ impl TestDb {
                 let admin = superuser("postgres").await;
                 admin.batch_execute(&format!("CREATE ROLE {ROLE} LOGIN")).await.unwrap();
                 create(TEMPLATE, "template0").await;
-                migrations::run(&ConnectOptions::plain(cluster().config(ROLE, TEMPLATE)), 1)
-                    .await
-                    .unwrap();
+                let options = ConnectOptions::plain(cluster().config(ROLE, TEMPLATE));
+                migrations::prepare(&options, REQUIREMENTS).await.unwrap();
             })
             .await;
         Self::copy_of(TEMPLATE).await

@@ -28,14 +28,7 @@ static SCHEMAS: LazyLock<Value> = LazyLock::new(|| {
 fn close(schema: &mut Value) {
     let Some(members) = schema.as_object_mut() else { return };
     members.values_mut().for_each(close);
-    let [properties, required] = ["properties", "required"].map(|key| {
-        members.get(key).map_or(0, |list| match list {
-            Value::Object(map) => map.len(),
-            Value::Array(names) => names.len(),
-            _ => 0,
-        })
-    });
-    if properties > 0 && properties == required {
+    if members.get("properties").is_some_and(Value::is_object) {
         members.insert("additionalProperties".to_owned(), false.into());
     }
 }
@@ -114,7 +107,24 @@ pub fn check(
     };
     let media_type = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
     let schema = &content.get(media_type).ok_or("the content type is not described")?["schema"];
-    check_body(schema, body)
+    match media_type.split(';').next().unwrap() {
+        "text/plain" | "text/csv" => check_text(schema, body),
+        "application/x-ndjson" => check_lines(schema, body),
+        _ => check_body(schema, body),
+    }
+}
+
+fn check_text(schema: &Value, body: &[u8]) -> Result<(), String> {
+    let text = str::from_utf8(body).map_err(|error| error.to_string())?;
+    validate(schema, &json!(text))
+}
+
+/// Every line of an export can be sent as a new patient.
+fn check_lines(schema: &Value, body: &[u8]) -> Result<(), String> {
+    check_text(schema, body)?;
+    let line = json!({"$ref": "#/components/schemas/NewPatient"});
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n');
+    lines.try_for_each(|bytes| check_body(&line, bytes))
 }
 
 /// Checks the body of an error.

@@ -69,6 +69,8 @@ impl Workplace {
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         // Temporary files of the program are removed with the folder.
         command.env("TMPDIR", &self.path).env("PORT", "0").env("BCRYPT_COST", "4");
+        // The tests' servers do not wait for the disk.
+        command.env("ALLOW_UNSAFE_DATABASE", "true");
         command.envs(settings.iter().copied());
         command
     }

@@ -92,6 +92,39 @@ async fn large_rows_behind_many_small_ones_come_in_small_chunks() {
 }
 
 #[tokio::test]
+async fn many_lines_are_imported_and_exported_in_little_memory() {
+    let scene = scene().await;
+    let line = json!({"name": "Grace", "notes": "n".repeat(4000)}).to_string() + "\n";
+    let (lines, token) = (8000, scene.user.token());
+    let head = format!(
+        "POST /api/patients/import HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+        lines * line.len()
+    );
+    let before = scene.program.resident_kib();
+    let mut socket = ask(scene.program.address(), &head).await;
+    let (mut peak, part) = (0, line.repeat(100));
+    for _ in 0..lines / 100 {
+        socket.write_all(part.as_bytes()).await.unwrap();
+        peak = peak.max(scene.program.resident_kib());
+    }
+    assert_eq!(status(&mut socket).await, 200);
+    let mut socket = ask(scene.program.address(), &get(&scene.user, "/api/patients/export")).await;
+    let (mut buffer, mut length) = (vec![0; 256 << 10], 0);
+    loop {
+        let read = socket.read(&mut buffer).await.unwrap();
+        length += read;
+        peak = peak.max(scene.program.resident_kib());
+        if buffer[..read].ends_with(b"\r\n0\r\n\r\n") {
+            break;
+        }
+    }
+    assert!(length > lines * line.len(), "{length}");
+    assert!(peak < before + (8 << 10), "{before} KiB have become {peak}");
+    scene.program.stop();
+}
+
+#[tokio::test]
 async fn a_connection_keeps_little_of_what_it_once_had() {
     let scene = scene().await;
     add_large_patients(&scene.database, &scene.user, 1, LONG_TEXTS[0]).await;

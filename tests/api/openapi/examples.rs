@@ -8,6 +8,7 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Answer, Client, TestServer};
+use crate::import::{CSV, NDJSON};
 
 const KEPT: &str = include_str!("../../../src/openapi/examples.json");
 
@@ -16,6 +17,8 @@ const HEADERS: [&str; 4] = ["allow", "etag", "link", "location"];
 
 /// Members whose values are different each time.
 const RANDOM: [&str; 5] = ["token", "refresh_token", "created_at", "updated_at", "created_by"];
+
+const SHOWN_METRIC: &str = "healthcare_http_requests";
 
 #[derive(Default)]
 struct Walk(Map<String, Value>);
@@ -29,7 +32,11 @@ impl Walk {
         target: &str,
         body: Option<Value>,
     ) -> Answer {
-        let sent = body.as_ref().map(|body| body.to_string().into());
+        let sent = body.as_ref().map(|body| match body {
+            // Lines that are not JSON.
+            Value::String(text) => text.clone().into(),
+            body => body.to_string().into(),
+        });
         let answer = client.send(method, target, sent).await;
         assert!(answer.status.is_success(), "{id}: {answer:?}");
         let mut example = Map::new();
@@ -40,11 +47,21 @@ impl Walk {
             .filter_map(|name| Some(((*name).to_owned(), answer.header(name)?.into())));
         example.insert("headers".to_owned(), headers.collect::<Map<_, _>>().into());
         if !answer.body.is_empty() {
-            example.insert("body".to_owned(), answer.json());
+            let json = answer.header("content-type") == Some("application/json");
+            let body = if json { answer.json() } else { excerpt(&answer.body).into() };
+            example.insert("body".to_owned(), body);
         }
         self.0.insert(id.to_owned(), example.into());
         answer
     }
+}
+
+/// The text of an answer, of which metrics are shown only in part.
+fn excerpt(text: &[u8]) -> String {
+    let text = str::from_utf8(text).unwrap();
+    let metrics = text.starts_with('#');
+    let lines = text.split_inclusive('\n');
+    lines.filter(|line| !metrics || line.contains(SHOWN_METRIC)).collect()
 }
 
 /// The example without what is different each time.
@@ -63,6 +80,8 @@ fn steady(value: &Value) -> Value {
             });
             members.collect::<Map<_, _>>().into()
         }
+        // Others may have asked, too.
+        Value::String(text) if text.contains(SHOWN_METRIC) => Value::Null,
         Value::Array(items) => items.iter().map(steady).collect(),
         other => other.clone(),
     }
@@ -77,9 +96,11 @@ async fn walk(server: &TestServer) -> Value {
     {
         walk.step(id, &anyone, M::GET, path, None).await;
     }
+    walk.step("getMetrics", &anyone, M::GET, "/metrics", None).await;
     accounts(&mut walk, &anyone).await;
     let ada = anyone.logged_in("ada@example.com").await;
     records(&mut walk, &ada).await;
+    lines(&mut walk, &ada).await;
     walk.step("logout", &ada, M::POST, "/api/auth/logout", None).await;
     walk.0.into()
 }
@@ -142,6 +163,20 @@ async fn records(walk: &mut Walk, ada: &Client) {
     walk.step("deleteMapping", ada, M::DELETE, "/api/mappings/1", None).await;
     walk.step("deleteDoctor", ada, M::DELETE, "/api/doctors/1", None).await;
     walk.step("deletePatient", ada, M::DELETE, "/api/patients/1", None).await;
+}
+
+/// Import and export, in both formats.
+async fn lines(walk: &mut Walk, ada: &Client) {
+    use Method as M;
+    let json =
+        "{\"name\":\"Grace\",\"age\":36,\"metadata\":{\"ward\":\"3B\"}}\n{\"name\":\"Alan\"}\n";
+    let csv = "name,age,phone\r\n\"Hopper, Grace\",36,+1 555 0100\r\nAlan,,\r\n";
+    let (import, export) = ("/api/patients/import", "/api/patients/export");
+    let sends = [NDJSON, CSV].map(|media_type| ada.with("content-type", media_type));
+    walk.step("importPatients", &sends[0], M::POST, import, Some(json.into())).await;
+    walk.step("exportPatients", &ada.with("accept", NDJSON), M::GET, export, None).await;
+    walk.step("importPatients 2", &sends[1], M::POST, import, Some(csv.into())).await;
+    walk.step("exportPatients 2", &ada.with("accept", CSV), M::GET, export, None).await;
 }
 
 #[tokio::test]

@@ -10,11 +10,12 @@ use crate::access::table::TABLE;
 type Make = fn(i64) -> Route;
 
 /// Every path. `{id}` stands for an id.
-const TEMPLATES: [(&str, Make); 17] = [
+const TEMPLATES: [(&str, Make); 20] = [
     ("/api", |_| Route::Index),
     ("/openapi.json", |_| Route::OpenApi),
     ("/health/live", |_| Route::Live),
     ("/health/ready", |_| Route::Ready),
+    ("/metrics", |_| Route::Metrics),
     ("/api/auth/register", |_| Route::Register),
     ("/api/auth/login", |_| Route::Login),
     ("/api/auth/refresh", |_| Route::Refresh),
@@ -22,6 +23,8 @@ const TEMPLATES: [(&str, Make); 17] = [
     ("/api/auth/password", |_| Route::Password),
     ("/api/auth/me", |_| Route::Me),
     ("/api/patients", |_| Route::Patients),
+    ("/api/patients/export", |_| Route::PatientsExport),
+    ("/api/patients/import", |_| Route::PatientsImport),
     ("/api/patients/{id}", Route::Patient),
     ("/api/doctors", |_| Route::Doctors),
     ("/api/doctors/{id}", Route::Doctor),
@@ -75,7 +78,7 @@ fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => select(vec![
             "api", "health", "auth", "patients", "doctors", "mappings", "live", "ready",
-            "register", "login", "me", "token", "refresh", "patient",
+            "register", "login", "me", "token", "refresh", "patient", "export", "import",
         ]).prop_map(str::to_owned),
         3 => select(vec![
             "", "1", "0", "01", "+1", "-1", "1.0", "%31", "1%20", "1 ", "9223372036854775807",

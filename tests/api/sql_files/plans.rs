@@ -47,12 +47,18 @@ const FILL: &str = "
     INSERT INTO registrations (address, registered_at)
     SELECT 'a' || n % 1000, now() - n * interval '1 second' FROM generate_series(1, 20000) AS n;
 
+    INSERT INTO idempotency_keys (created_by, key, request_hash, created_at)
+    SELECT 1 + n % 4000, 'key' || n, sha256('x'), now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n;
+
     ANALYZE;";
 
 /// Used by the check of a foreign key, which a plan does not show.
-const BY_FOREIGN_KEY: [(Sql, &str); 2] = [
+const BY_FOREIGN_KEY: [(Sql, &str); 4] = [
     (Sql::PatientsDelete, "mappings_patient_id_doctor_id_key"),
+    (Sql::PatientsDeleteOnce, "mappings_patient_id_doctor_id_key"),
     (Sql::DoctorsDelete, "mappings_doctor_id_idx"),
+    (Sql::DoctorsDeleteOnce, "mappings_doctor_id_idx"),
 ];
 
 /// The generic plan of each statement.
@@ -128,6 +134,17 @@ fn wrong_plans(plans: &BTreeMap<&'static str, String>) -> Vec<String> {
     wrong
 }
 
+#[tokio::test]
+async fn a_statement_is_a_change_if_its_plan_is() {
+    let database = TestDb::new().await;
+    let plans = plans(&database.connect().await).await;
+    for sql in Sql::ALL {
+        let plan = &plans[sql.file()];
+        let changes = ["Insert on ", "Update on ", "Delete on "].iter().any(|on| plan.contains(on));
+        assert_eq!(sql.is_change(), changes, "{}", sql.file());
+    }
+}
+
 /// A sweep deletes a bounded number of rows, and must read a bounded number to find them.
 #[tokio::test]
 async fn a_sweep_stops_reading_at_its_limit() {
@@ -135,11 +152,13 @@ async fn a_sweep_stops_reading_at_its_limit() {
     let database = migrations::connect(&ConnectOptions::plain(database.config())).await.unwrap();
     database.batch_execute(&FILL.replace("OWNER", OWNERS[0])).await.unwrap();
     let plans = plans(&database).await;
-    for sql in [Sql::SessionsSweep, Sql::LoginsSweep] {
+    for (sql, parts) in
+        [(Sql::SessionsSweep, 2), (Sql::LoginsSweep, 2), (Sql::IdempotencyKeysSweep, 1)]
+    {
         let plan = &plans[sql.file()];
         let limits = plan.matches("->  Limit\n").count();
         let gathers = ["Sort", "Unique", "HashAggregate"].iter().any(|node| plan.contains(node));
-        assert!(limits == 2 && !gathers, "{}:\n{plan}", sql.file());
+        assert!(limits == parts && !gathers, "{}:\n{plan}", sql.file());
     }
 }
 

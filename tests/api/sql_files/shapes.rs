@@ -69,16 +69,21 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::SessionsEnded => (vec![T::TIMESTAMPTZ], sid()),
         Sql::SessionsSweep => (vec![T::INT4], id()),
 
-        Sql::LoginsCheck => {
+        Sql::LimitsLock => {
+            (vec![T::INT4, T::TEXT], vec![Column::computed("pg_advisory_xact_lock", T::VOID)])
+        }
+        Sql::LoginsReserve => {
             let parameters = vec![T::TEXT, T::TEXT, T::INT4, T::INT4, T::INT4, T::INT4];
-            (parameters, vec![Column::computed("wait", T::INT4)])
+            let reserved_at = Column::computed("reserved_at", T::TIMESTAMPTZ);
+            (parameters, vec![Column::computed("wait", T::INT4), reserved_at])
         }
-        Sql::LoginsFail => {
-            (vec![T::TEXT, T::TEXT], vec![Column::stored("failed_at", T::TIMESTAMPTZ)])
+        Sql::LoginsRelease => {
+            (vec![T::TEXT, T::TIMESTAMPTZ], vec![Column::stored("failed_at", T::TIMESTAMPTZ)])
         }
-        Sql::LoginsSucceed => {
-            (vec![T::TEXT, T::TEXT], vec![Column::stored("seen_at", T::TIMESTAMPTZ)])
-        }
+        Sql::LoginsSucceed => (
+            vec![T::TEXT, T::TEXT, T::TIMESTAMPTZ],
+            vec![Column::stored("seen_at", T::TIMESTAMPTZ)],
+        ),
         Sql::LoginsSweep => {
             let count = |name| Column::computed(name, T::INT8);
             (vec![T::INT4], vec![count("forgiven"), count("forgotten")])
@@ -108,6 +113,13 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
         Sql::PatientsDelete => (delete(), deleted()),
+        Sql::PatientsCreateOnce => {
+            let ordinal = Column::computed("ordinal", T::INT8);
+            let parameters = once(create(&patient::FIELDS)).into_iter().map(array_of);
+            (parameters.collect(), [answer(), vec![ordinal]].concat())
+        }
+        Sql::PatientsUpdateOnce => (once(update()), answer()),
+        Sql::PatientsDeleteOnce => (once(delete()), verdict()),
 
         Sql::DoctorsCreate => (create(&doctor::FIELDS), columns(Doctor::COLUMNS)),
         Sql::DoctorsGet => (vec![T::INT8], short(columns(Doctor::COLUMNS))),
@@ -117,6 +129,9 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::DoctorsSeek => (list(&[T::TEXT, T::TEXT]), id()),
         Sql::DoctorsUpdate => (update(), updated(Doctor::COLUMNS)),
         Sql::DoctorsDelete => (delete(), deleted()),
+        Sql::DoctorsCreateOnce => (once(create(&doctor::FIELDS)), answer()),
+        Sql::DoctorsUpdateOnce => (once(update()), answer()),
+        Sql::DoctorsDeleteOnce => (once(delete()), verdict()),
 
         Sql::MappingsCreate => {
             let outer = |column| Column { outer: true, ..column };
@@ -139,6 +154,23 @@ pub fn shape(sql: Sql) -> Shape {
         }
         Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
+        Sql::MappingsCreateOnce => (once(create(&mapping::FIELDS)), answer()),
+        Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), verdict()),
+
+        Sql::IdempotencyKeysSweep => {
+            (vec![T::INT4], vec![Column::stored("created_at", T::TIMESTAMPTZ)])
+        }
+
+        Sql::ImportsInsert => (vec![T::INT8], vec![]),
+        Sql::UsersAny => (vec![], vec![Column::computed("found", T::BOOL)]),
+        Sql::DoctorsDrawIds | Sql::PatientsDrawIds => {
+            (vec![T::INT8], vec![Column::computed("id", T::INT8)])
+        }
+        Sql::ImportsCreate
+        | Sql::ImportsCopy
+        | Sql::DoctorsCopy
+        | Sql::PatientsCopy
+        | Sql::MappingsCopy => (vec![], vec![]),
     };
     Shape { parameters, columns }
 }
@@ -165,6 +197,7 @@ fn array_of(element: Type) -> Type {
         Type::TEXT => Type::TEXT_ARRAY,
         Type::DATE => Type::DATE_ARRAY,
         Type::JSON => Type::JSON_ARRAY,
+        Type::BYTEA => Type::BYTEA_ARRAY,
         other => panic!("no array of {other}"),
     }
 }
@@ -212,6 +245,22 @@ fn short(mut columns: Vec<Column>) -> Vec<Column> {
 fn chunk(mut columns: Vec<Column>) -> Vec<Column> {
     columns.push(Column::computed("full", Type::BOOL));
     columns
+}
+
+/// The same with an idempotency key and the hash of its request.
+fn once(parameters: Vec<Type>) -> Vec<Type> {
+    [parameters, vec![Type::TEXT, Type::BYTEA]].concat()
+}
+
+fn verdict() -> Vec<Column> {
+    vec![Column::computed("verdict", Type::TEXT)]
+}
+
+/// A verdict and a resource.
+fn answer() -> Vec<Column> {
+    let resource = [("resource_id", Type::INT8), ("version", Type::INT8), ("answer", Type::JSON)];
+    let resource = resource.map(|(name, sql_type)| Column::computed(name, sql_type));
+    [verdict(), resource.into()].concat()
 }
 
 fn id() -> Vec<Column> {

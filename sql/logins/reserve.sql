@@ -1,7 +1,8 @@
--- The seconds that the address $2 must wait before the next login to the e-mail $1; null if it need
--- not. Failures within the last $5 seconds count: $3 from this address, $4 from all addresses
--- unless this one has logged in before, $6 from this address to all e-mails. A limit of 0 is
--- unlimited. Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey,
+-- Reserves an attempt to log in to the e-mail $1 from the address $2, by counting it as failed until it
+-- is released; or returns the seconds that the address must wait before the next. Failures within the
+-- last $5 seconds count: $3 from this address, $4 from all addresses unless this one has logged in
+-- before, $6 from this address to all e-mails. A limit of 0 is unlimited. To be run under the locks of
+-- the e-mail and the address. Index: login_failures_email_hash_failed_at_idx, login_addresses_pkey,
 -- login_failures_address_failed_at_idx.
 WITH recent AS MATERIALIZED (
     SELECT address, failed_at
@@ -29,7 +30,7 @@ WITH recent AS MATERIALIZED (
                 WHERE email_hash = sha256(convert_to(lower($1), 'UTF8')) AND address = $2
             )
         ORDER BY failed_at DESC
-        OFFSET $4::integer
+        OFFSET greatest($4::integer, 1) - 1
         LIMIT 1
     )
     UNION ALL
@@ -43,8 +44,15 @@ WITH recent AS MATERIALIZED (
         OFFSET greatest($6::integer, 1) - 1
         LIMIT 1
     )
+), reserved AS (
+    INSERT INTO login_failures (email_hash, address)
+    SELECT sha256(convert_to(lower($1), 'UTF8')), $2
+    WHERE NOT EXISTS (SELECT FROM limiting)
+    RETURNING failed_at
 )
 SELECT
-    ceil(extract(epoch FROM max(failed_at) + make_interval(secs => $5::integer) - now()))::integer
-    AS wait
+    ceil(extract(
+        epoch FROM max(failed_at) + make_interval(secs => $5::integer) - statement_timestamp()
+    ))::integer AS wait,
+    (SELECT failed_at FROM reserved) AS reserved_at
 FROM limiting

@@ -1,4 +1,4 @@
-//! A line of the log: time, level, message, fields, in the format of tracing-subscriber.
+//! A line of the log as text: time, level, message, fields, in the format of tracing-subscriber.
 
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write};
@@ -18,7 +18,7 @@ thread_local! {
 const MAX_RETAINED_LINE: usize = 1 << 10;
 
 /// Passes the line of an event, with its newline, to `output`.
-pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
+pub fn write(event: &Event<'_>, output: impl FnOnce(&[u8])) {
     // Not available while the thread is exiting.
     let mut fields = Fields { line: LINE.try_with(Cell::take).unwrap_or_default() };
     // Writing to a String cannot fail.
@@ -26,7 +26,7 @@ pub fn write(event: &Event<'_>, output: impl FnOnce(&str)) {
     fields.line.push_str(level(*event.metadata().level()));
     event.record(&mut fields);
     fields.line.push('\n');
-    output(&fields.line);
+    output(fields.line.as_bytes());
     fields.line.clear();
     fields.line.shrink_to(MAX_RETAINED_LINE);
     let _ = LINE.try_with(|line| line.set(fields.line));

@@ -1,0 +1,2 @@
+-- Whether there is a user. Index: users_pkey.
+SELECT EXISTS (SELECT FROM users) AS found

@@ -1,0 +1,76 @@
+//! Requests with an `Idempotency-Key`: they have their effect once, and get the same answer each
+//! time.
+
+use hyper::StatusCode;
+use hyper::header::{ETAG, HeaderValue, LOCATION};
+
+use super::resource::with_owner;
+use crate::auth::AuthUser;
+use crate::db::connection::Parameter;
+use crate::db::{IdempotencyKey, KeptAnswer, Sql};
+use crate::error::{Error, Result};
+use crate::http::budget::Lease;
+use crate::http::response::{empty, json_within};
+use crate::http::{Response, etag, idempotency};
+use crate::models::rules::Value;
+use crate::worker::Worker;
+
+/// Runs a statement whose last two parameters are the key and the hash of the request. `missing` is
+/// the error if what it should change is not there.
+pub async fn run(
+    worker: &Worker,
+    user: AuthUser,
+    sql: Sql,
+    parameters: &[Parameter<'_>],
+    key: &IdempotencyKey,
+    missing: Error,
+) -> Result<KeptAnswer> {
+    let key: [Parameter<'_>; 2] = [&key.key, &key.request_hash];
+    let row = worker.writes.of(user.id()).query_opt(sql, &[parameters, &key].concat()).await?;
+    let row = row.ok_or_else(|| Error::internal("a statement returned no verdict"))?;
+    KeptAnswer::from_row(row, missing)
+}
+
+/// Runs an INSERT of one row.
+pub async fn insert(
+    worker: &Worker,
+    sql: Sql,
+    user: AuthUser,
+    values: impl IntoIterator<Item = Value<'_>>,
+    key: &IdempotencyKey,
+) -> Result<KeptAnswer> {
+    let values = with_owner(user, values);
+    let parameters: Vec<Parameter<'_>> = values.iter().map(|value| value as _).collect();
+    let missing = Error::internal("an INSERT misses something");
+    run(worker, user, sql, &parameters, key, missing).await
+}
+
+/// The resource, created or changed. The lease covers it.
+pub fn resource(lease: Lease, status: StatusCode, answer: &KeptAnswer) -> Result<Response> {
+    let mut response = json_within(lease, status, &answer.json()?);
+    if let Some(version) = answer.version()? {
+        response.headers_mut().insert(ETAG, etag::of(version));
+    }
+    Ok(marked(response, answer))
+}
+
+/// The same for a created resource, with its `Location`.
+pub fn created(lease: Lease, path: &str, answer: &KeptAnswer) -> Result<Response> {
+    let mut response = resource(lease, StatusCode::CREATED, answer)?;
+    if let Ok(location) = HeaderValue::try_from(format!("{path}/{}", answer.id()?)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The resource was deleted.
+pub fn deleted(answer: &KeptAnswer) -> Response {
+    marked(empty(StatusCode::NO_CONTENT), answer)
+}
+
+fn marked(mut response: Response, answer: &KeptAnswer) -> Response {
+    if answer.replayed {
+        idempotency::mark_replayed(&mut response);
+    }
+    response
+}
