@@ -88,7 +88,13 @@ async fn an_answer_that_is_not_as_described_is_found() {
     missing.remove("x-request-id");
     unknown.insert("x-powered-by", HeaderValue::from_static("x"));
     html.insert("content-type", HeaderValue::from_static("text/html"));
+    let mut lines = headers.clone();
+    lines.insert("content-type", HeaderValue::from_static("application/x-ndjson"));
+    lines.insert("vary", HeaderValue::from_static("accept"));
+    let export = "/api/patients/export";
+    assert_eq!(check(export, 200, &lines, b"{\"name\":\"A\"}\n"), Ok(()));
     for (wrong, what) in [
+        (check(export, 200, &lines, b"{\"name\":\"A\"}\n{\"nmae\":\"B\"}\n"), "a line"),
         (check(target, 201, headers, body), "a status"),
         (check("/api/patients", 200, headers, body), "a type"),
         (check("/api/nurses", 200, headers, body), "a path"),
