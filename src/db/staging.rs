@@ -141,6 +141,6 @@ async fn answer_within<T>(
 ) -> Result<T> {
     match timeout(limit, query).await {
         Ok(result) => result.map_err(|error| errors::map(sql, &error).0),
-        Err(_) => Err(Error::DatabaseUnavailable { cause: format!("{}: no answer", sql.file()) }),
+        Err(_) => Err(errors::unanswered(sql, format!("{}: no answer", sql.file()))),
     }
 }
