@@ -17,6 +17,7 @@ use crate::db::{ConnectOptions, Imports, Pool, Pulse, Readiness, SharedConnectio
 use crate::error::{Error, Result};
 use crate::http::budget::Budget;
 use crate::metrics::Metrics;
+use crate::openapi;
 use crate::secret::Secret;
 
 /// The bytes of all large heads, in the whole process: 32 of 128 KiB, and 8 of one network.
@@ -57,6 +58,10 @@ impl App {
     pub fn new(config: Config, database: ConnectOptions, secret: &Secret) -> Result<Self> {
         let previous = config.jwt_secret_previous.as_ref();
         let pulse = Arc::<Pulse>::default();
+        if config.docs {
+            // Made now, and not while a worker's requests wait for it.
+            openapi::document();
+        }
         Ok(Self {
             keys: Keys::new(secret, previous, config.token_ttl_seconds)?,
             refresh_keys: RefreshKeys::new(secret, previous),

@@ -9,7 +9,7 @@ pub mod ndjson;
 
 use std::borrow::Cow;
 
-use crate::error::FieldError;
+use crate::error::{Error, FieldError};
 
 /// The largest line, in bytes: as the body of a request for one patient.
 pub const MAX_LINE: usize = 256 << 10;
@@ -33,6 +33,19 @@ impl Format {
             Self::Csv => "text/csv",
         }
     }
+
+    /// The content type of an export.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+        }
+    }
+}
+
+/// The error if a body is declared as neither format.
+pub fn no_format() -> Error {
+    Error::UnsupportedMediaType("The body must be application/x-ndjson or text/csv, in UTF-8.")
 }
 
 /// One line of an import, with its number. A line in quotes of CSV may span several of a file; its

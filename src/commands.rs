@@ -84,6 +84,9 @@ pub enum Command {
     #[command(after_long_help = "Example:\n  HEALTHCHECK CMD [\"healthcare-backend\", \
                                  \"healthcheck\"]")]
     Healthcheck,
+    /// Print the description of the API (OpenAPI 3.1).
+    #[command(after_long_help = "Example:\n  healthcare-backend openapi > openapi.json")]
+    Openapi,
     /// Print a script that completes commands in a shell.
     #[command(after_long_help = "Example:\n  healthcare-backend completions bash \
                                  > ~/.local/share/bash-completion/completions/healthcare-backend")]

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use values::{
     address, cors_origins, database_url, flag, log_format, log_level, number, registration, secret,
-    socket_address, trusted_proxies,
+    socket_address, switch, trusted_proxies,
 };
 
 use tokio_rustls::rustls::ServerConfig;
@@ -30,6 +30,7 @@ use crate::auth::client_address::TrustedProxies;
 use crate::auth::throttle::Throttle;
 use crate::db::ConnectOptions;
 use crate::http::cors::Origins;
+use crate::http::upload;
 use crate::secret::{MIN_SECRET_BYTES, Secret};
 
 /// The longest lifetime of an access token, in seconds.
@@ -53,6 +54,7 @@ struct Variables {
     tls_cert: Option<String>,
     tls_key: Option<String>,
     cors_origins: Option<String>,
+    docs: Option<String>,
     max_connections: Option<String>,
     import_max_bytes: Option<String>,
     drain_delay_seconds: Option<String>,
@@ -75,7 +77,7 @@ struct Variables {
 }
 
 /// The names of [`Variables`] in the environment.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 32] = [
     "DATABASE_URL",
     "PGSSLROOTCERT",
     "DATA_DIR",
@@ -88,6 +90,7 @@ const NAMES: [&str; 31] = [
     "TLS_CERT",
     "TLS_KEY",
     "CORS_ORIGINS",
+    "DOCS",
     "MAX_CONNECTIONS",
     "IMPORT_MAX_BYTES",
     "DRAIN_DELAY_SECONDS",
@@ -124,6 +127,8 @@ pub struct Config {
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
+    /// Whether the API's description is served.
+    pub docs: bool,
     /// Client connections of the whole process.
     pub max_connections: usize,
     /// The largest body of an import, in bytes.
@@ -236,11 +241,12 @@ impl Config {
             metrics_addr: socket_address("METRICS_ADDR", raw.metrics_addr.as_deref())?,
             tls: tls::server(raw.tls_cert.as_deref(), raw.tls_key.as_deref())?,
             cors_origins: cors_origins(raw.cors_origins.as_deref())?,
+            docs: switch("DOCS", raw.docs.as_deref(), true)?,
             max_connections: number("MAX_CONNECTIONS", raw.max_connections, 16_384, 1..=1_000_000)?,
             import_max_bytes: number(
                 "IMPORT_MAX_BYTES",
                 raw.import_max_bytes,
-                256 << 20,
+                upload::DEFAULT_LIMIT,
                 1..=1 << 40,
             )?,
             drain_delay: Duration::from_secs(number(

@@ -10,6 +10,7 @@ mod list;
 mod mappings;
 mod metrics;
 mod once;
+mod openapi;
 mod patients;
 mod resource;
 
@@ -35,6 +36,7 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     panic_if_asked(&request);
     match (route, read_method(&request)) {
         (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index(worker)))),
+        (Route::OpenApi, Method::GET) => Box::pin(ready(Ok(openapi::document(&request)))),
         (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
         (Route::Metrics, Method::GET) => Box::pin(metrics::metrics(worker)),

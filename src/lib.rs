@@ -22,6 +22,8 @@
 //!   and the budget of the bytes held for clients.
 //! - [`bulk`] has the two formats of import and export, and imports a stream of lines.
 //! - [`models`] has for each resource its row, the fields that a client may send, and their rules.
+//! - [`openapi`] describes all of it to clients, from the routes, fields, rules and errors that the
+//!   service uses.
 //! - [`db`] is PostgreSQL: the shared connection for short reads and the shares of a pool for the
 //!   rest, both warm before requests come; the statements under `sql/`, rows, errors, migrations,
 //!   and the embedded server.
@@ -41,10 +43,12 @@
 //! 4. [`worker`]
 //! 5. [`app`]
 //! 6. [`config`]
-//! 7. [`auth`], [`bulk`]
-//! 8. [`routes`], [`http`], [`models`]
-//! 9. [`db`]
-//! 10. [`error`], [`json`], [`id`], [`metrics`], [`secret`], [`deadline`]
+//! 7. [`auth`], [`openapi`]
+//! 8. [`bulk`], [`routes`]
+//! 9. [`models`]
+//! 10. [`http`]
+//! 11. [`db`]
+//! 12. [`error`], [`json`], [`id`], [`metrics`], [`secret`], [`deadline`]
 //!
 //! # What always holds
 //!
@@ -75,6 +79,7 @@ pub mod id;
 pub mod json;
 pub mod metrics;
 pub mod models;
+pub mod openapi;
 pub mod routes;
 pub mod secret;
 pub mod server;

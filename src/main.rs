@@ -1,11 +1,11 @@
-//! The command line: serve (the default), migrate, admin, user, seed, import, healthcheck,
+//! The command line: serve (the default), migrate, admin, user, seed, import, healthcheck, openapi,
 //! completions.
 
 mod commands;
 mod log;
 
 use std::future::pending;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ use healthcare_backend::config::{Config, Database};
 use healthcare_backend::db::embedded::Embedded;
 use healthcare_backend::db::migrations::{self, Requirements};
 use healthcare_backend::db::{ConnectOptions, Sql};
+use healthcare_backend::openapi;
 use healthcare_backend::secret::Secret;
 use healthcare_backend::server;
 use healthcare_backend::worker::max_database_connections;
@@ -42,9 +43,13 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Completions { shell }) = arguments.command {
-        complete(shell);
-        return ExitCode::SUCCESS;
+    match arguments.command {
+        Some(Command::Completions { shell }) => {
+            complete(shell);
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Openapi) => return print_description(),
+        _ => {}
     }
     let settings = Config::from_env().and_then(|config| match arguments.command {
         None | Some(Command::Serve { .. }) => config.check_for_service().map(|()| config),
@@ -116,7 +121,7 @@ async fn run(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         }
         Some(Command::Healthcheck) => healthcheck::run(config).await,
         // Printed before there are settings.
-        Some(Command::Completions { .. }) => Ok(()),
+        Some(Command::Completions { .. } | Command::Openapi) => Ok(()),
     }
 }
 
@@ -315,6 +320,20 @@ impl RunningDatabase {
     fn stop(&mut self) {
         if let Self::Embedded(embedded) = self {
             embedded.stop();
+        }
+    }
+}
+
+/// Prints the document. Whoever closes the pipe early has seen enough.
+fn print_description() -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    let written = serde_json::to_writer_pretty(&mut stdout, &openapi::value());
+    match written.map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("healthcare-backend: cannot write: {error}");
+            ExitCode::FAILURE
         }
     }
 }

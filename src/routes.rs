@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use hyper::Method;
 
+use crate::http::query::Parameter;
 use crate::id::parse_id;
+use crate::models::{doctor, mapping, patient};
 
 /// A path of the service, with its id parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// The name, the version and links.
     Index,
+    /// The description of the API.
+    OpenApi,
     Live,
     Ready,
     Metrics,
@@ -62,6 +66,7 @@ impl Route {
         }
         Some(match segments.get(..count)? {
             ["api"] => Self::Index,
+            ["openapi.json"] => Self::OpenApi,
             ["health", "live"] => Self::Live,
             ["health"] | ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
@@ -88,6 +93,7 @@ impl Route {
     pub fn label(self) -> &'static str {
         match self {
             Self::Index => "/api",
+            Self::OpenApi => "/openapi.json",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
@@ -113,6 +119,7 @@ impl Route {
     pub fn allow(self) -> &'static str {
         match self {
             Self::Index
+            | Self::OpenApi
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -134,16 +141,25 @@ impl Route {
         self.allow().split(',').any(|allowed| allowed.trim_start() == method.as_str())
     }
 
-    /// Whether the method takes a query string: only lists do.
-    pub fn takes_query(self, method: &Method) -> bool {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
+    /// The query parameters that the method takes: only lists have any.
+    pub fn parameters(self, method: &Method) -> &'static [Parameter] {
+        const PATIENTS: &[Parameter] =
+            &[patient::SEARCH, patient::GENDER, Parameter::LIMIT, Parameter::AFTER];
+        const DOCTORS: &[Parameter] =
+            &[doctor::SEARCH, doctor::SPECIALIZATION, Parameter::LIMIT, Parameter::AFTER];
+        const MAPPINGS: &[Parameter] =
+            &[mapping::PATIENT_ID, mapping::DOCTOR_ID, Parameter::LIMIT, Parameter::AFTER];
+        const PAGE: &[Parameter] = &[Parameter::LIMIT, Parameter::AFTER];
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return &[];
+        }
         match self {
-            Self::Patients
-            | Self::Doctors
-            | Self::Mappings
-            | Self::Mapping(_)
-            | Self::PatientMappings(_) => reads,
+            Self::Patients => PATIENTS,
+            Self::Doctors => DOCTORS,
+            Self::Mappings => MAPPINGS,
+            Self::Mapping(_) | Self::PatientMappings(_) => PAGE,
             Self::Index
+            | Self::OpenApi
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -156,7 +172,7 @@ impl Route {
             | Self::PatientsExport
             | Self::PatientsImport
             | Self::Patient(_)
-            | Self::Doctor(_) => false,
+            | Self::Doctor(_) => &[],
         }
     }
 
@@ -169,7 +185,7 @@ impl Route {
             Self::Ready => 5,
             // It may be a search, which reads all rows.
             Self::PatientsExport => 8,
-            _ if self.takes_query(method) => 8,
+            _ if !self.parameters(method).is_empty() => 8,
             _ => 2,
         })
     }
@@ -177,7 +193,7 @@ impl Route {
     /// Whether the route is unavailable before the database is.
     pub fn needs_database(self) -> bool {
         match self {
-            Self::Index | Self::Live | Self::Metrics => false,
+            Self::Index | Self::OpenApi | Self::Live | Self::Metrics => false,
             Self::Ready
             | Self::Register
             | Self::Login
@@ -197,6 +213,11 @@ impl Route {
         }
     }
 
+    /// Whether the route is taken away with `DOCS=off`.
+    pub fn is_documentation(self) -> bool {
+        matches!(self, Self::OpenApi)
+    }
+
     /// Whether the route is for those who run the service, and on an address of its own where they
     /// name one.
     pub fn is_operational(self) -> bool {
@@ -206,6 +227,7 @@ impl Route {
     pub fn access(self) -> Access {
         match self {
             Self::Index
+            | Self::OpenApi
             | Self::Live
             | Self::Ready
             | Self::Metrics

@@ -60,9 +60,11 @@ pub enum Listener {
 impl Listener {
     /// Where there is a listener for operators, what is for them is there, and nowhere else.
     fn serves(self, route: Route, worker: &Worker) -> bool {
+        let config = &worker.app.config;
         match self {
             Self::Operators => route.is_operational(),
-            Self::Public => worker.app.config.metrics_addr.is_none() || !route.is_operational(),
+            Self::Public if route.is_operational() => config.metrics_addr.is_none(),
+            Self::Public => config.docs || !route.is_documentation(),
         }
     }
 }
@@ -145,7 +147,8 @@ async fn run_and_log(
 fn with_common_headers(mut response: Response, id: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What is the same for everybody may be cached.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -193,7 +196,7 @@ async fn dispatch(
             Some(user)
         }
     };
-    if !route.takes_query(request.method()) {
+    if route.parameters(request.method()).is_empty() {
         Query::none(request.uri().query())?;
     }
     match user {

@@ -94,8 +94,7 @@ impl Import {
             self.errors.push(FieldError::new(place(1, ""), message));
         }
         if !self.errors.is_empty() {
-            let detail = "Some lines are wrong. Nothing was imported.";
-            return Err(Error::Validation { detail, errors: self.errors });
+            return Err(wrong_lines(self.errors));
         }
         match self.staging {
             Some(staging) => staging.insert(user).await,
@@ -111,8 +110,13 @@ async fn write(batch: &mut Batch, number: u64, values: &[Value<'_>]) -> Result<(
     batch.write(&parameters).await
 }
 
+/// The error of an import with wrong lines.
+pub fn wrong_lines(errors: Vec<FieldError>) -> Error {
+    Error::Validation { detail: "Some lines are wrong. Nothing was imported.", errors }
+}
+
 /// The errors of a line, each with the line's number before its field.
-fn errors_of(number: u64, error: Error) -> Vec<FieldError> {
+pub fn errors_of(number: u64, error: Error) -> Vec<FieldError> {
     let mut errors = match error {
         Error::Validation { errors, .. } => errors,
         _ => Vec::new(),

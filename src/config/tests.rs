@@ -30,6 +30,7 @@ fn a_wrong_value_is_named_and_a_secret_is_not_shown() {
         (vec![("REGISTRATION", "Closed")], "REGISTRATION"),
         (vec![("REGISTRATIONS_PER_HOUR", "-1")], "REGISTRATIONS_PER_HOUR"),
         (vec![("MIGRATE_ON_START", "perhaps")], "MIGRATE_ON_START"),
+        (vec![("DOCS", "false")], "DOCS"),
         (vec![("LOG", "loud")], "LOG"),
         (vec![("LOG_FORMAT", "JSON")], "LOG_FORMAT"),
         (vec![("METRICS_ADDR", "9464")], "METRICS_ADDR"),

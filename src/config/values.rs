@@ -70,6 +70,15 @@ pub fn flag(name: &str, value: Option<&str>, default: bool) -> Result<bool, Conf
     }
 }
 
+pub fn switch(name: &str, value: Option<&str>, default: bool) -> Result<bool, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(_) => wrong(format!("{name} must be on or off")),
+    }
+}
+
 pub fn address(name: &str, value: Option<String>, default: IpAddr) -> Result<IpAddr, ConfigError> {
     let Some(value) = value else { return Ok(default) };
     match value.parse() {

@@ -8,9 +8,9 @@ use super::list::{self, Filter, Framing, List};
 use crate::auth::AuthUser;
 use crate::bulk::export::{csv_header, write_csv, write_ndjson};
 use crate::bulk::import::Import;
-use crate::bulk::{Format, MAX_LINE};
+use crate::bulk::{Format, MAX_LINE, no_format};
 use crate::db::Sql;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::query::Page;
 use crate::http::response::json;
 use crate::http::upload::{PART, Part, Upload};
@@ -37,9 +37,9 @@ pub async fn export(worker: &Worker, user: AuthUser, request: Request) -> Result
     let media_types = Format::ALL.map(Format::media_type);
     let preferred = accept::preferred(request.headers(), &media_types);
     let format = Format::ALL.get(preferred).copied().unwrap_or(Format::Ndjson);
-    let (write, before, content_type): (list::Write, _, _) = match format {
-        Format::Ndjson => (write_ndjson, Vec::new(), "application/x-ndjson"),
-        Format::Csv => (write_csv, csv_header(), "text/csv; charset=utf-8"),
+    let (write, before): (list::Write, _) = match format {
+        Format::Ndjson => (write_ndjson, Vec::new()),
+        Format::Csv => (write_csv, csv_header()),
     };
     let list = List {
         first: Sql::PatientsFirst,
@@ -53,7 +53,7 @@ pub async fn export(worker: &Worker, user: AuthUser, request: Request) -> Result
     let page = Page { limit: None, after: 0 };
     let mut response = list::respond(worker, user, "", page, list, None).await?;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }
@@ -62,9 +62,7 @@ pub async fn export(worker: &Worker, user: AuthUser, request: Request) -> Result
 pub async fn import(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let media_types = Format::ALL.map(Format::media_type);
     let sent = body::media_type(request.headers(), &media_types)?;
-    let format = sent.and_then(|at| Format::ALL.get(at)).ok_or(Error::UnsupportedMediaType(
-        "The body must be application/x-ndjson or text/csv, in UTF-8.",
-    ))?;
+    let format = sent.and_then(|at| Format::ALL.get(at)).ok_or_else(no_format)?;
     let mut upload = Upload::new(request, worker.app.config.import_max_bytes)?;
     let _admitted = worker.app.imports.admit(user.id()).await?;
     let _lease = worker.allowance(user).lease(HELD).await?;

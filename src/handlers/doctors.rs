@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::query::Query;
 use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
-use crate::models::doctor::{Doctor, FIELDS, MAX_SPECIALIZATION};
+use crate::models::doctor::{Doctor, FIELDS, SEARCH, SPECIALIZATION};
 use crate::models::input::read_new;
 use crate::worker::Worker;
 
@@ -36,8 +36,8 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
 pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
-    let search = query.text("search", 0, list::MAX_SEARCH);
-    let specialization = query.text("specialization", 1, MAX_SPECIALIZATION);
+    let search = query.text(&SEARCH);
+    let specialization = query.text(&SPECIALIZATION);
     query.finish()?;
     let list = List {
         first: Sql::DoctorsFirst,
@@ -45,8 +45,8 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
         seek: Sql::DoctorsSeek,
         keys: Vec::new(),
         filters: vec![
-            Filter::Text("search", search),
-            Filter::Text("specialization", specialization),
+            Filter::Text(SEARCH.name, search),
+            Filter::Text(SPECIALIZATION.name, specialization),
         ],
         write: |row, out| {
             let doctor = Doctor::from_row(row, 0)?;

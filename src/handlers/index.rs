@@ -7,9 +7,9 @@ use crate::http::Response;
 use crate::http::response::json_bytes;
 use crate::worker::Worker;
 
-/// The links of `$operations` come first.
+/// The links of `$more` come first.
 macro_rules! index {
-    ($operations:literal) => {
+    ($($more:literal)*) => {
         Bytes::from_static(
             concat!(
                 r#"{"name":""#,
@@ -17,7 +17,7 @@ macro_rules! index {
                 r#"","version":""#,
                 env!("CARGO_PKG_VERSION"),
                 r#"","links":{"#,
-                $operations,
+                $($more,)*
                 r#""register":"/api/auth/register","login":"/api/auth/login","#,
                 r#""refresh":"/api/auth/refresh","logout":"/api/auth/logout","me":"/api/auth/me","#,
                 r#""password":"/api/auth/password","patients":"/api/patients","#,
@@ -29,11 +29,18 @@ macro_rules! index {
     };
 }
 
-const INDEX: Bytes = index!(r#""health":"/health/ready","metrics":"/metrics","#);
-/// Where the others are on an address of their own.
-const INDEX_WITHOUT_OPERATIONS: Bytes = index!("");
-
+/// The index, without the links to what is not served here: the API's description may be taken
+/// away, and what is for operators may be on an address of its own.
 pub fn index(worker: &Worker) -> Response {
-    let separate = worker.app.config.metrics_addr.is_some();
-    json_bytes(StatusCode::OK, if separate { INDEX_WITHOUT_OPERATIONS } else { INDEX })
+    let config = &worker.app.config;
+    let index = match (config.docs, config.metrics_addr.is_none()) {
+        (true, true) => index!(
+            r#""openapi":"/openapi.json","#
+            r#""health":"/health/ready","metrics":"/metrics","#
+        ),
+        (true, false) => index!(r#""openapi":"/openapi.json","#),
+        (false, true) => index!(r#""health":"/health/ready","metrics":"/metrics","#),
+        (false, false) => index!(),
+    };
+    json_bytes(StatusCode::OK, index)
 }

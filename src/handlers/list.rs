@@ -25,9 +25,6 @@ use crate::http::query::{Page, next_page};
 use crate::http::response::{Body, json_bytes};
 use crate::worker::Worker;
 
-/// The longest `search`, in characters.
-pub const MAX_SEARCH: usize = 200;
-
 /// The most rows of the first chunk. A longer list is streamed.
 const FIRST_ROWS: i64 = 100;
 /// A generous estimate of a row's size, in bytes.

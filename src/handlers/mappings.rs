@@ -15,7 +15,9 @@ use crate::http::response::{empty, json_within};
 use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
-use crate::models::mapping::{AssignedDoctor, CreatedMapping, FIELDS, Mapping};
+use crate::models::mapping::{
+    AssignedDoctor, CreatedMapping, DOCTOR_ID, FIELDS, Mapping, PATIENT_ID,
+};
 use crate::worker::Worker;
 
 const PATH: &str = "/api/mappings";
@@ -37,15 +39,15 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
 pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
-    let patient = query.id("patient_id");
-    let doctor = query.id("doctor_id");
+    let patient = query.id(&PATIENT_ID);
+    let doctor = query.id(&DOCTOR_ID);
     query.finish()?;
     let list = List {
         first: Sql::MappingsFirst,
         sql: Sql::MappingsList,
         seek: Sql::MappingsSeek,
         keys: vec![user.id()],
-        filters: vec![Filter::Id("patient_id", patient), Filter::Id("doctor_id", doctor)],
+        filters: vec![Filter::Id(PATIENT_ID.name, patient), Filter::Id(DOCTOR_ID.name, doctor)],
         write: |row, out| {
             let mapping = Mapping::from_row(row)?;
             mapping.write_json(out);

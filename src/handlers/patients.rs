@@ -17,8 +17,8 @@ use crate::http::query::Query;
 use crate::http::{Request, Response, body, idempotency};
 use crate::json::WriteJson;
 use crate::models::input::read_new;
-use crate::models::patient::{FIELDS, Patient};
-use crate::models::rules::{GENDERS, Value};
+use crate::models::patient::{FIELDS, GENDER, Patient, SEARCH};
+use crate::models::rules::Value;
 use crate::worker::Worker;
 
 const PATH: &str = "/api/patients";
@@ -52,15 +52,15 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
 pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<Response> {
     let mut query = Query::parse(request.uri().query());
     let page = query.page();
-    let search = query.text("search", 0, list::MAX_SEARCH);
-    let gender = query.choice("gender", GENDERS);
+    let search = query.text(&SEARCH);
+    let gender = query.text(&GENDER);
     query.finish()?;
     let list = List {
         first: Sql::PatientsFirst,
         sql: Sql::PatientsList,
         seek: Sql::PatientsSeek,
         keys: vec![user.id()],
-        filters: vec![Filter::Text("search", search), Filter::Text("gender", gender)],
+        filters: vec![Filter::Text(SEARCH.name, search), Filter::Text(GENDER.name, gender)],
         write: |row, out| {
             let patient = Patient::from_row(row, 0)?;
             patient.write_json(out);

@@ -102,7 +102,7 @@ pub async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes
 fn check_type(headers: &HeaderMap) -> Result<()> {
     match media_type(headers, &["application/json"])? {
         Some(_) => Ok(()),
-        None => Err(Error::UnsupportedMediaType("The body must be application/json in UTF-8.")),
+        None => Err(not_json()),
     }
 }
 
@@ -115,6 +115,11 @@ pub fn media_type(headers: &HeaderMap, read: &[&str]) -> Result<Option<usize>> {
     let (Some(value), None) = (types.next(), types.next()) else { return Ok(None) };
     let value = value.to_str().unwrap_or_default();
     Ok(read.iter().position(|media| is_type(value, media)))
+}
+
+/// The error if the body is not declared as JSON.
+pub fn not_json() -> Error {
+    Error::UnsupportedMediaType("The body must be application/json in UTF-8.")
 }
 
 /// Whether a content type is this one, with no charset but UTF-8 (RFC 8259, section 8.1). Other

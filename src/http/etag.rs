@@ -13,6 +13,13 @@ pub fn none_match(headers: &HeaderMap, version: i64) -> bool {
     Tags::read(headers, &IF_NONE_MATCH).is_some_and(|tags| tags.any || tags.weak.contains(&version))
 }
 
+/// Whether `If-None-Match` matches this tag, of something that has no version. A weak comparison.
+pub fn none_match_tag(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|other| other == "*" || other.strip_prefix("W/").unwrap_or(other) == tag)
+}
+
 /// The versions that `If-Match` accepts; None if it accepts any. A strong comparison: a weak tag,
 /// or one that we never sent, matches nothing.
 pub fn accepted_versions(headers: &HeaderMap) -> Option<Vec<i64>> {
@@ -79,6 +86,21 @@ mod tests {
             (&["\"a,*,b\""], Some(vec![])),
         ] {
             assert_eq!(accepted_versions(&headers(&IF_MATCH, values)), accepted, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_no_version_is_compared_weakly() {
+        let tag = HeaderValue::from_static("\"a1\"");
+        for (values, matches) in [
+            (&[][..], false),
+            (&["*"], true),
+            (&["\"b\", W/\"a1\""], true),
+            (&["\"b\"", "\"a1\""], true),
+            (&["a1"], false),
+        ] {
+            let headers = headers(&IF_NONE_MATCH, values);
+            assert_eq!(none_match_tag(&headers, &tag), matches, "{values:?}");
         }
     }
 

@@ -6,9 +6,9 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use crate::error::{Error, FieldError, Result};
 
 /// The longest request target, in bytes.
-const MAX_TARGET: usize = 8 << 10;
+pub const MAX_TARGET: usize = 8 << 10;
 /// The most bytes of all headers together, as they are sent.
-const MAX_HEADERS: usize = 24 << 10;
+pub const MAX_HEADERS: usize = 24 << 10;
 
 /// Checks the head of a request.
 pub fn check<B>(request: &hyper::Request<B>) -> Result<()> {

@@ -23,32 +23,27 @@ struct Problem<'a> {
     errors: &'a [FieldError],
 }
 
-impl<'a> Problem<'a> {
-    fn json(
-        error: &'a Error,
-        request_id: &'a HeaderValue,
-        trace: Option<&'a TraceParent>,
-    ) -> Vec<u8> {
-        let (status, code) = error.status_and_code();
-        let problem = Problem {
-            r#type: "about:blank",
-            title: title(status),
-            status: status.as_u16(),
-            code,
-            detail: &error.detail(),
-            request_id: request_id.to_str().unwrap_or_default(),
-            trace_id: trace.map(TraceParent::trace_id),
-            errors: error.errors(),
-        };
-        // Serializing strings and numbers cannot fail.
-        serde_json::to_vec(&problem).unwrap_or_default()
-    }
+/// The body of the response to a failed request.
+pub fn json(error: &Error, request_id: &str, trace: Option<&TraceParent>) -> Vec<u8> {
+    let (status, code) = error.status_and_code();
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status: status.as_u16(),
+        code,
+        detail: &error.detail(),
+        request_id,
+        trace_id: trace.map(TraceParent::trace_id),
+        errors: error.errors(),
+    };
+    // Serializing strings and numbers cannot fail.
+    serde_json::to_vec(&problem).unwrap_or_default()
 }
 
 /// The raw response to a connection beyond the limit, whose requests are not parsed.
 pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
-    let body = Problem::json(&Error::Overloaded { retry_after: 1 }, request_id, None);
     let request_id = request_id.to_str().unwrap_or_default();
+    let body = json(&Error::Overloaded { retry_after: 1 }, request_id, None);
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
          retry-after: 1\r\nx-request-id: {request_id}\r\ncache-control: no-store\r\n\
@@ -64,7 +59,8 @@ pub fn refusal(request_id: &HeaderValue) -> Vec<u8> {
 pub fn response(error: &Error, request_id: &HeaderValue, trace: Option<&TraceParent>) -> Response {
     let (status, _) = error.status_and_code();
     let mut response = empty(status);
-    *response.body_mut() = Body::Whole(Problem::json(error, request_id, trace).into());
+    let request_id = request_id.to_str().unwrap_or_default();
+    *response.body_mut() = Body::Whole(json(error, request_id, trace).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     match error {
@@ -90,7 +86,7 @@ pub fn response(error: &Error, request_id: &HeaderValue, trace: Option<&TracePar
 }
 
 /// The reason phrase of RFC 9110, which renamed 413 and 422.
-fn title(status: StatusCode) -> &'static str {
+pub fn title(status: StatusCode) -> &'static str {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Content Too Large",
         StatusCode::UNPROCESSABLE_ENTITY => "Unprocessable Content",

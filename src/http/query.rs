@@ -11,6 +11,39 @@ use crate::id::parse_id;
 /// The longest page, in rows.
 pub const MAX_LIMIT: i64 = 1000;
 
+/// A parameter that a path takes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub accepts: Accepts,
+}
+
+/// The values of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepts {
+    /// A whole number from 1 to [`MAX_LIMIT`].
+    Limit,
+    /// An id, or 0 for the start.
+    After,
+    Id,
+    /// A text of so many characters.
+    Text {
+        min: usize,
+        max: usize,
+    },
+    /// One of these, in any case.
+    Choice(&'static [&'static str]),
+}
+
+impl Parameter {
+    pub const LIMIT: Self = Self::new("limit", Accepts::Limit);
+    pub const AFTER: Self = Self::new("after", Accepts::After);
+
+    pub const fn new(name: &'static str, accepts: Accepts) -> Self {
+        Self { name, accepts }
+    }
+}
+
 /// Decoded parameters. Handlers take the parameters that they know; [`finish`](Self::finish)
 /// refuses the rest.
 pub struct Query<'a> {
@@ -50,55 +83,27 @@ impl<'a> Query<'a> {
 
     /// `limit` and `after`.
     pub fn page(&mut self) -> Page {
-        let limit = self.take("limit").and_then(|value| {
-            let limit = parse_id(&value).filter(|limit| *limit <= MAX_LIMIT);
-            if limit.is_none() {
-                self.refuse("limit", format!("must be a whole number from 1 to {MAX_LIMIT}"));
+        let limit = self.id(&Parameter::LIMIT);
+        Page { limit, after: self.id(&Parameter::AFTER).unwrap_or(0) }
+    }
+
+    /// The value of a parameter that is a number.
+    pub fn id(&mut self, parameter: &Parameter) -> Option<i64> {
+        let text = self.text(parameter)?;
+        // `after` may be 0, which has been checked.
+        Some(parse_id(&text).unwrap_or(0))
+    }
+
+    /// The value of a parameter, if it is given and accepted.
+    pub fn text(&mut self, parameter: &Parameter) -> Option<String> {
+        let value = self.take(parameter.name)?;
+        match parameter.accepts.check(&value) {
+            Ok(()) => Some(value.into_owned()),
+            Err(message) => {
+                self.refuse(parameter.name, message);
+                None
             }
-            limit
-        });
-        let after = self.take("after").and_then(|value| {
-            // 0 means from the start.
-            let after = if value == "0" { Some(0) } else { parse_id(&value) };
-            if after.is_none() {
-                self.refuse("after", "must be an id");
-            }
-            after
-        });
-        Page { limit, after: after.unwrap_or(0) }
-    }
-
-    pub fn id(&mut self, name: &'static str) -> Option<i64> {
-        let value = self.take(name)?;
-        let id = parse_id(&value);
-        if id.is_none() {
-            self.refuse(name, "must be an id");
         }
-        id
-    }
-
-    /// A text of `min` to `max` characters.
-    pub fn text(&mut self, name: &'static str, min: usize, max: usize) -> Option<String> {
-        let value = self.take(name)?;
-        if !(min..=max).contains(&value.chars().count()) {
-            self.refuse(name, format!("must have {min} to {max} characters"));
-            return None;
-        }
-        if value.contains('\0') {
-            self.refuse(name, "must not contain U+0000");
-            return None;
-        }
-        Some(value.into_owned())
-    }
-
-    /// One of `words`, in any case.
-    pub fn choice(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
-        let value = self.take(name)?;
-        if !words.iter().any(|word| word.eq_ignore_ascii_case(&value)) {
-            self.refuse(name, format!("must be one of {}", words.join(", ")));
-            return None;
-        }
-        Some(value.into_owned())
     }
 
     /// Reports all errors: the values that were refused, and the parameters that nobody took.
@@ -130,6 +135,29 @@ impl<'a> Query<'a> {
     fn refuse(&mut self, name: impl Into<String>, message: impl Into<Cow<'static, str>>) {
         if self.errors.len() < MAX_FIELD_ERRORS {
             self.errors.push(FieldError::new(name, message));
+        }
+    }
+}
+
+impl Accepts {
+    /// The error says what is expected.
+    fn check(self, value: &str) -> Result<(), Cow<'static, str>> {
+        let id = parse_id(value);
+        match self {
+            Self::Limit if id.is_some_and(|limit| limit <= MAX_LIMIT) => Ok(()),
+            Self::Limit => Err(format!("must be a whole number from 1 to {MAX_LIMIT}").into()),
+            Self::After if id.is_some() || value == "0" => Ok(()),
+            Self::Id if id.is_some() => Ok(()),
+            Self::After | Self::Id => Err("must be an id".into()),
+            Self::Text { min, max } if !(min..=max).contains(&value.chars().count()) => {
+                Err(format!("must have {min} to {max} characters").into())
+            }
+            Self::Text { .. } if value.contains('\0') => Err("must not contain U+0000".into()),
+            Self::Text { .. } => Ok(()),
+            Self::Choice(words) if words.iter().any(|word| word.eq_ignore_ascii_case(value)) => {
+                Ok(())
+            }
+            Self::Choice(words) => Err(format!("must be one of {}", words.join(", ")).into()),
         }
     }
 }
@@ -172,6 +200,8 @@ mod tests {
 
     use super::*;
 
+    const SEARCH: Parameter = Parameter::new("search", Accepts::Text { min: 0, max: 200 });
+
     fn refused(query: Query<'_>) -> Vec<String> {
         match query.finish() {
             Err(Error::BadQuery(errors)) => errors.into_iter().map(|error| error.field).collect(),
@@ -183,7 +213,7 @@ mod tests {
     fn values_are_decoded() {
         let mut query = Query::parse(Some("search=a%20b+c%2B%25&limit=7&&after=3"));
         assert_eq!(query.page(), Page { limit: Some(7), after: 3 });
-        assert_eq!(query.text("search", 0, 200).unwrap(), "a b c+%");
+        assert_eq!(query.text(&SEARCH).unwrap(), "a b c+%");
         assert!(refused(query).is_empty());
     }
 
@@ -192,8 +222,8 @@ mod tests {
         let mut query =
             Query::parse(Some("limit=0&after=-1&x=1&search=%zz&%ff=1&gender=a&gender=b"));
         query.page();
-        query.choice("gender", &["a", "b"]);
-        query.text("search", 0, 200);
+        query.text(&Parameter::new("gender", Accepts::Choice(&["a", "b"])));
+        query.text(&SEARCH);
         let mut names = refused(query);
         names.sort();
         assert_eq!(names, ["%ff", "after", "gender", "limit", "search", "x"]);

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// The size of a part, in bytes. It is exceeded by what one read of the socket returns.
 pub const PART: usize = 128 << 10;
+/// The limit of an import without `IMPORT_MAX_BYTES`, in bytes.
+pub const DEFAULT_LIMIT: usize = 256 << 20;
 /// The lowest average rate, in bytes a second. Only the time spent waiting for the client counts.
 const MIN_RATE: u64 = 16 << 10;
 /// The time a client may be behind that rate.

@@ -1,12 +1,13 @@
 //! A doctor: visible to every user, changed by its creator or an admin.
 
 use super::input::{Field, optional, required};
-use super::rules::Rule;
+use super::rules::{MAX_SEARCH, Rule};
 use crate::db::Timestamp;
 use crate::db::row::{Integer, RawJson, row};
+use crate::http::query::{Accepts, Parameter};
 
 /// The longest specialization, in characters.
-pub const MAX_SPECIALIZATION: usize = 100;
+const MAX_SPECIALIZATION: usize = 100;
 
 row! {
     /// A row of `doctors`, and its JSON.
@@ -45,3 +46,9 @@ pub const FIELDS: [Field; 11] = [
     optional("bio", Rule::Text { max: 2000 }),
     optional("metadata", Rule::Metadata),
 ];
+
+/// A filter of the list: a part of the name, e-mail or hospital.
+pub const SEARCH: Parameter = Parameter::new("search", Accepts::Text { min: 0, max: MAX_SEARCH });
+/// A filter of the list: the whole specialization.
+pub const SPECIALIZATION: Parameter =
+    Parameter::new("specialization", Accepts::Text { min: 1, max: MAX_SPECIALIZATION });

@@ -13,7 +13,7 @@ use crate::error::{Error, FieldError, MAX_FIELD_ERRORS, Result};
 
 /// Fields that the server sets. They are accepted and ignored, so that a client can send a resource
 /// back as it was read.
-const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
+pub const SERVER_FIELDS: [&str; 5] = ["id", "created_by", "created_at", "updated_at", "version"];
 
 /// One field that a client may send.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use super::rules::Rule;
 use crate::db::Timestamp;
 use crate::db::row::{FromRow, row};
 use crate::error::{Error, Result};
+use crate::http::query::{Accepts, Parameter};
 use crate::json::object;
 
 row! {
@@ -140,3 +141,8 @@ pub const FIELDS: [Field; 3] = [
     required("doctor_id", Rule::Id).or(&["doctor", "doctorId"]),
     optional("notes", Rule::Text { max: 2000 }),
 ];
+
+/// A filter of the list.
+pub const PATIENT_ID: Parameter = Parameter::new("patient_id", Accepts::Id);
+/// A filter of the list.
+pub const DOCTOR_ID: Parameter = Parameter::new("doctor_id", Accepts::Id);

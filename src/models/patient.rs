@@ -3,9 +3,10 @@
 use jiff::civil::Date;
 
 use super::input::{Field, optional, required};
-use super::rules::Rule;
+use super::rules::{GENDERS, MAX_SEARCH, Rule};
 use crate::db::Timestamp;
 use crate::db::row::{Integer, RawJson, row};
+use crate::http::query::{Accepts, Parameter};
 
 row! {
     /// A row of `patients`, and its JSON.
@@ -49,3 +50,8 @@ pub const FIELDS: [Field; 14] = [
     optional("emergency_contact_phone", Rule::Phone),
     optional("metadata", Rule::Metadata),
 ];
+
+/// A filter of the list: a part of the name, e-mail or phone.
+pub const SEARCH: Parameter = Parameter::new("search", Accepts::Text { min: 0, max: MAX_SEARCH });
+/// A filter of the list.
+pub const GENDER: Parameter = Parameter::new("gender", Accepts::Choice(GENDERS));

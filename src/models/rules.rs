@@ -13,20 +13,23 @@ use super::members::{self, Flaw};
 use crate::id::parse_id;
 
 /// The longest e-mail address (RFC 5321 allows a path of 256 with its brackets).
-const MAX_EMAIL: usize = 254;
-const MAX_PHONE: usize = 32;
+pub const MAX_EMAIL: usize = 254;
+pub const MAX_PHONE: usize = 32;
 /// Characters allowed between the digits of a phone number.
-const PHONE_MARKS: &[u8] = b" +-().x/#";
+pub const PHONE_MARKS: &[u8] = b" +-().x/#";
 /// No living person was born earlier.
-const EARLIEST_BIRTH: Date = date(1850, 1, 1);
+pub const EARLIEST_BIRTH: Date = date(1850, 1, 1);
 /// The largest JSON text of `metadata`, in bytes.
-const MAX_METADATA: usize = 8192;
+pub const MAX_METADATA: usize = 8192;
 /// bcrypt uses at most 72 bytes, including a terminating NUL.
 pub const MAX_PASSWORD_BYTES: usize = 71;
-const MIN_PASSWORD: usize = 8;
+pub const MIN_PASSWORD: usize = 8;
+
+/// The longest text to search for, in characters.
+pub const MAX_SEARCH: usize = 200;
 
 pub const GENDERS: &[&str] = &["male", "female", "other", "unknown", "m", "f", "o"];
-const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"];
+pub const BLOOD_GROUPS: &[&str] = &["A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-"];
 
 /// The rule of one field. Lengths count Unicode scalar values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,9 @@ row! {
     }
 }
 
+/// The roles that a user may have.
+pub const ROLES: [&str; 2] = ["user", "admin"];
+
 /// The fields of registering. Forms ask for the password twice, and some clients send both.
 pub const REGISTER_FIELDS: [Field; 4] = [
     required("name", Rule::Name { max: 200 }),

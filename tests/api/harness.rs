@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 mod database;
+pub mod description;
 mod lock;
 pub mod program;
 mod proxy;

@@ -28,6 +28,7 @@ mod logs;
 mod mappings;
 mod memory;
 mod metrics;
+mod openapi;
 mod outages;
 mod patients;
 mod program;

@@ -275,6 +275,8 @@ async fn the_operators_address_is_plain_and_counts_handshakes() {
     let identity = Identity::new(&workplace, "ours");
     let address = format!("127.0.0.1:{}", free_port());
     let server = server(&identity, &[("METRICS_ADDR", &address)]).await;
+    // The harness knows the other address before this one listens.
+    until("it listens", async || TcpStream::connect(&address).await.ok()).await;
     let operators = Client::new(address.parse().unwrap());
     operators.get("/health/live").await.expect(200);
     // It never begins its handshake.

@@ -84,6 +84,10 @@ table! {
         label: "/api", also: &["/"], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
+    Route::OpenApi => Row {
+        label: "/openapi.json", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
     Route::Live => Row {
         label: "/health/live", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],

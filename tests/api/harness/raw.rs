@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::description;
 use super::wait::PATIENCE;
 
 /// A raw response, up to the end of the connection.
@@ -24,7 +25,9 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawAnswer {
     let _ = socket.write_all(request).await;
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).await.unwrap();
-    RawAnswer::parse(&bytes)
+    let answer = RawAnswer::parse(&bytes);
+    answer.check();
+    answer
 }
 
 /// Sends all bytes, then reads every response until the server closes or resets the connection.
@@ -47,6 +50,7 @@ pub async fn converse(address: SocketAddr, requests: &[u8]) -> Vec<RawAnswer> {
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         let end = rest.len() - answer.body.len() + length;
         answer.body.truncate(length);
+        answer.check();
         answers.push(answer);
         rest = &rest[end..];
     }
@@ -60,6 +64,13 @@ impl RawAnswer {
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self { status, head, body: bytes[end + 4..].to_vec() }
+    }
+
+    /// An error is as the API's description says.
+    fn check(&self) {
+        if self.header("content-type") == Some("application/problem+json") {
+            assert_eq!(description::check_problem(&self.body), Ok(()), "{self:?}");
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

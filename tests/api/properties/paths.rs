@@ -10,8 +10,9 @@ use crate::access::table::TABLE;
 type Make = fn(i64) -> Route;
 
 /// Every path. `{id}` stands for an id.
-const TEMPLATES: [(&str, Make); 19] = [
+const TEMPLATES: [(&str, Make); 20] = [
     ("/api", |_| Route::Index),
+    ("/openapi.json", |_| Route::OpenApi),
     ("/health/live", |_| Route::Live),
     ("/health/ready", |_| Route::Ready),
     ("/metrics", |_| Route::Metrics),
