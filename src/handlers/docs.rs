@@ -1,5 +1,6 @@
 //! The description of the API, and the page on it for people: Swagger UI, whose files are a part of
-//! the program.
+//! the program. Of what is like it, Scalar is more than twice as large, and `RapiDoc` loads fonts from
+//! elsewhere.
 
 use std::sync::OnceLock;
 

@@ -171,7 +171,10 @@ fn every_body_has_an_example_that_fits() {
             let many = content.get("examples").and_then(Value::as_object);
             let many = many.into_iter().flat_map(|examples| examples.values());
             let all: Vec<&Value> = many.map(|example| &example["value"]).chain(one).collect();
-            assert!(!all.is_empty() || ["/openapi.json", "/docs"].contains(&path), "{method} {path}");
+            assert!(
+                !all.is_empty() || ["/openapi.json", "/docs"].contains(&path),
+                "{method} {path}"
+            );
             for example in all {
                 let body = example.to_string();
                 let checked = description::check_body(&content["schema"], body.as_bytes());

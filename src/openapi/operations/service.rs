@@ -17,16 +17,20 @@ const DOCUMENT: &[Answer] = &[
 
 const PAGE: &[Answer] = &[
     Answer::new(200, "The page.", Content::Page).with(&["etag", "revalidated", "policy"]),
-    Answer::new(304, "The one that you have.", Content::None)
-        .with(&["etag", "revalidated", "policy"]),
+    Answer::new(304, "The one that you have.", Content::None).with(&[
+        "etag",
+        "revalidated",
+        "policy",
+    ]),
 ];
 
 pub fn operation(route: Route) -> Operation {
     match route {
         Route::OpenApi => Operation::new("getOpenApi", "This description of the API", DOCUMENT)
             .headers(&["IfNoneMatch"]),
-        Route::Docs => Operation::new("getDocs", "This description as a page", PAGE)
-            .headers(&["IfNoneMatch"]),
+        Route::Docs => {
+            Operation::new("getDocs", "This description as a page", PAGE).headers(&["IfNoneMatch"])
+        }
         Route::Live => Operation::new("getLive", "Whether the process answers", OK),
         Route::Ready => Operation::new("getReady", "Whether the service is ready", OK)
             .about("The database answers and can be written to, and the service is not stopping.")
