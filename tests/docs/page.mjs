@@ -93,7 +93,7 @@ async function onATelephone(browser) {
   assert.deepEqual(wrong, []);
 }
 
-// It takes some ten seconds on a machine of its own.
+// On a busy machine it takes half a minute.
 const tooLong = () => {
   console.error("Using the page takes longer than two minutes.");
   process.exit(1);
