@@ -9,7 +9,7 @@ run:
 	exec target/release/healthcare-backend serve --examples
 
 test:
-	.ci/install postgresql newman openapi deny prometheus curl
+	.ci/install postgresql newman openapi docs deny prometheus curl
 	cargo fmt --check
 	.ci/deny
 	cargo clippy --all-targets -- -D warnings
@@ -18,6 +18,7 @@ test:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	.ci/postman
 	.ci/openapi
+	.ci/docs
 	.ci/metrics
 
 # The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".

@@ -127,7 +127,7 @@ pub struct Config {
     /// HTTPS instead of HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub cors_origins: Origins,
-    /// Whether the API's description is served.
+    /// Whether the API's description and the page on it are served.
     pub docs: bool,
     /// Client connections of the whole process.
     pub max_connections: usize,

@@ -3,6 +3,7 @@
 
 mod auth;
 mod bulk;
+mod docs;
 mod doctors;
 mod health;
 mod index;
@@ -10,7 +11,6 @@ mod list;
 mod mappings;
 mod metrics;
 mod once;
-mod openapi;
 mod patients;
 mod resource;
 
@@ -35,8 +35,10 @@ pub fn public(worker: &Worker, route: Route, peer: IpAddr, request: Request) -> 
     #[cfg(test)]
     panic_if_asked(&request);
     match (route, read_method(&request)) {
-        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index(worker)))),
-        (Route::OpenApi, Method::GET) => Box::pin(ready(Ok(openapi::document(&request)))),
+        (Route::Index, Method::GET) => Box::pin(ready(Ok(index::index(worker, &request)))),
+        (Route::OpenApi, Method::GET) => Box::pin(ready(Ok(docs::document(&request)))),
+        (Route::Docs, Method::GET) => Box::pin(ready(Ok(docs::page(&request)))),
+        (Route::DocsFile(file), Method::GET) => Box::pin(ready(Ok(docs::file(file, &request)))),
         (Route::Live, Method::GET) => Box::pin(ready(Ok(health::live()))),
         (Route::Ready, Method::GET) => Box::pin(health::ready(worker)),
         (Route::Metrics, Method::GET) => Box::pin(metrics::metrics(worker)),

@@ -17,13 +17,11 @@ mod schemas;
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
 
+use crate::http::etag;
 use responses::Responses;
 
 /// The document as it is served.
@@ -37,9 +35,7 @@ pub struct Document {
 pub fn document() -> &'static Document {
     static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
         let json = Bytes::from(value().to_string());
-        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, &json));
-        let etag = HeaderValue::try_from(format!("\"{hash}\""));
-        Document { json, etag: etag.unwrap_or(HeaderValue::from_static("\"\"")) }
+        Document { etag: etag::of_bytes(&json), json }
     });
     &DOCUMENT
 }

@@ -15,6 +15,9 @@ pub enum Route {
     Index,
     /// The description of the API.
     OpenApi,
+    /// The page on it for people.
+    Docs,
+    DocsFile(DocsFile),
     Live,
     Ready,
     Metrics,
@@ -37,6 +40,15 @@ pub enum Route {
     Mapping(i64),
     /// The doctors of a patient, as `GET` of [`Mapping`](Self::Mapping).
     PatientMappings(i64),
+}
+
+/// A file that the page on the API loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocsFile {
+    Script,
+    Style,
+    SwaggerUiScript,
+    SwaggerUiStyle,
 }
 
 /// Who has access to a route.
@@ -67,6 +79,11 @@ impl Route {
         Some(match segments.get(..count)? {
             ["api"] => Self::Index,
             ["openapi.json"] => Self::OpenApi,
+            ["docs"] => Self::Docs,
+            ["docs", "page.js"] => Self::DocsFile(DocsFile::Script),
+            ["docs", "page.css"] => Self::DocsFile(DocsFile::Style),
+            ["docs", "swagger-ui.js"] => Self::DocsFile(DocsFile::SwaggerUiScript),
+            ["docs", "swagger-ui.css"] => Self::DocsFile(DocsFile::SwaggerUiStyle),
             ["health", "live"] => Self::Live,
             ["health"] | ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
@@ -94,6 +111,11 @@ impl Route {
         match self {
             Self::Index => "/api",
             Self::OpenApi => "/openapi.json",
+            Self::Docs => "/docs",
+            Self::DocsFile(DocsFile::Script) => "/docs/page.js",
+            Self::DocsFile(DocsFile::Style) => "/docs/page.css",
+            Self::DocsFile(DocsFile::SwaggerUiScript) => "/docs/swagger-ui.js",
+            Self::DocsFile(DocsFile::SwaggerUiStyle) => "/docs/swagger-ui.css",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
@@ -120,6 +142,8 @@ impl Route {
         match self {
             Self::Index
             | Self::OpenApi
+            | Self::Docs
+            | Self::DocsFile(_)
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -160,6 +184,8 @@ impl Route {
             Self::Mapping(_) | Self::PatientMappings(_) => PAGE,
             Self::Index
             | Self::OpenApi
+            | Self::Docs
+            | Self::DocsFile(_)
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -193,7 +219,12 @@ impl Route {
     /// Whether the route is unavailable before the database is.
     pub fn needs_database(self) -> bool {
         match self {
-            Self::Index | Self::OpenApi | Self::Live | Self::Metrics => false,
+            Self::Index
+            | Self::OpenApi
+            | Self::Docs
+            | Self::DocsFile(_)
+            | Self::Live
+            | Self::Metrics => false,
             Self::Ready
             | Self::Register
             | Self::Login
@@ -215,7 +246,7 @@ impl Route {
 
     /// Whether the route is taken away with `DOCS=off`.
     pub fn is_documentation(self) -> bool {
-        matches!(self, Self::OpenApi)
+        matches!(self, Self::OpenApi | Self::Docs | Self::DocsFile(_))
     }
 
     /// Whether the route is for those who run the service, and on an address of its own where they
@@ -228,6 +259,8 @@ impl Route {
         match self {
             Self::Index
             | Self::OpenApi
+            | Self::Docs
+            | Self::DocsFile(_)
             | Self::Live
             | Self::Ready
             | Self::Metrics

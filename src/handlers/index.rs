@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use hyper::header::{HeaderValue, LOCATION, VARY};
 
-use crate::http::Response;
-use crate::http::response::json_bytes;
+use crate::http::response::{empty, json_bytes};
+use crate::http::{Request, Response, accept};
 use crate::worker::Worker;
 
 /// The links of `$more` come first.
@@ -30,17 +31,30 @@ macro_rules! index {
 }
 
 /// The index, without the links to what is not served here: the API's description may be taken
-/// away, and what is for operators may be on an address of its own.
-pub fn index(worker: &Worker) -> Response {
+/// away, and what is for operators may be on an address of its own. What prefers HTML is a browser,
+/// and is sent to the documentation.
+pub fn index(worker: &Worker, request: &Request) -> Response {
     let config = &worker.app.config;
     let index = match (config.docs, config.metrics_addr.is_none()) {
         (true, true) => index!(
-            r#""openapi":"/openapi.json","#
+            r#""docs":"/docs","openapi":"/openapi.json","#
             r#""health":"/health/ready","metrics":"/metrics","#
         ),
-        (true, false) => index!(r#""openapi":"/openapi.json","#),
+        (true, false) => index!(r#""docs":"/docs","openapi":"/openapi.json","#),
         (false, true) => index!(r#""health":"/health/ready","metrics":"/metrics","#),
         (false, false) => index!(),
     };
-    json_bytes(StatusCode::OK, index)
+    if !config.docs {
+        return json_bytes(StatusCode::OK, index);
+    }
+    let browser = accept::preferred(request.headers(), &["application/json", "text/html"]) == 1;
+    let mut response = if browser {
+        let mut response = empty(StatusCode::SEE_OTHER);
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs"));
+        response
+    } else {
+        json_bytes(StatusCode::OK, index)
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }

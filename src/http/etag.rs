@@ -1,11 +1,20 @@
 //! Versions as entity tags, and conditional requests (RFC 9110, sections 8.8.3 and 13.1).
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 /// `"<version>"`.
 pub fn of(version: i64) -> HeaderValue {
     // Quoted digits are always a valid header value.
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// A strong tag made of the bytes of something that has no version.
+pub fn of_bytes(bytes: &[u8]) -> HeaderValue {
+    let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes));
+    HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// Whether `If-None-Match` matches the version, so that a `GET` needs no body. A weak comparison.

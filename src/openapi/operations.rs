@@ -62,6 +62,8 @@ pub enum Content {
     None,
     /// The description of the API.
     Document,
+    /// The page on it.
+    Page,
     One(&'static str),
     List(&'static str),
     /// Patients as lines that are sent.
@@ -80,6 +82,7 @@ impl Content {
             Self::Document => {
                 json(json!({"type": "object", "required": ["openapi", "info", "paths"]}))
             }
+            Self::Page => vec![("text/html", json!({"type": "string"}))],
             Self::One(name) => json(reference(name)),
             Self::List(name) => json(json!({"type": "array", "items": reference(name)})),
             Self::Lines => Format::ALL.map(|f| (f.media_type(), lines(f))).into(),
@@ -169,9 +172,13 @@ pub fn operation(route: Route, method: &Method) -> Operation {
         return Operation::new(name(route), "Which methods work", ALLOWED);
     }
     match route {
-        Route::Index | Route::OpenApi | Route::Live | Route::Ready | Route::Metrics => {
-            service::operation(route)
-        }
+        Route::Index
+        | Route::OpenApi
+        | Route::Docs
+        | Route::DocsFile(_)
+        | Route::Live
+        | Route::Ready
+        | Route::Metrics => service::operation(route),
         Route::Register
         | Route::Login
         | Route::Refresh
@@ -196,6 +203,7 @@ fn name(route: Route) -> &'static str {
     match route {
         Route::Index => "Index",
         Route::OpenApi => "OpenApi",
+        Route::Docs | Route::DocsFile(_) => "Docs",
         Route::Live => "Live",
         Route::Ready => "Ready",
         Route::Metrics => "Metrics",
@@ -231,7 +239,13 @@ pub fn tag(route: Route) -> &'static str {
         }
         Route::Doctors | Route::Doctor(_) => "Doctors",
         Route::Mappings | Route::Mapping(_) | Route::PatientMappings(_) => "Mappings",
-        Route::Index | Route::OpenApi | Route::Live | Route::Ready | Route::Metrics => "Service",
+        Route::Index
+        | Route::OpenApi
+        | Route::Docs
+        | Route::DocsFile(_)
+        | Route::Live
+        | Route::Ready
+        | Route::Metrics => "Service",
     }
 }
 

@@ -18,8 +18,8 @@ pub fn headers() -> Value {
             "name": name,
             "in": "header",
             "description": description,
-            "schema": {"type": "string"},
-            "example": example,
+            // No `example` of the parameter: pages and tools would send that unasked.
+            "schema": {"type": "string", "examples": [example]},
         })
     };
     let mut key = header(
@@ -96,6 +96,8 @@ pub fn id_of(route: Route, method: &Method) -> Option<&'static str> {
         }),
         Route::Index
         | Route::OpenApi
+        | Route::Docs
+        | Route::DocsFile(_)
         | Route::Live
         | Route::Ready
         | Route::Metrics

@@ -12,10 +12,11 @@ use crate::routes::{Access, Route};
 /// The tag of what clients rarely call.
 pub const OTHER_METHODS: &str = "HEAD and OPTIONS";
 
-/// Every route, with its other paths.
-const ROUTES: [(Route, &[&str]); 20] = [
+/// Every route, with its other paths. The files of the documentation's page are none of the API.
+const ROUTES: [(Route, &[&str]); 21] = [
     (Route::Index, &["/"]),
     (Route::OpenApi, &[]),
+    (Route::Docs, &[]),
     (Route::Live, &[]),
     (Route::Ready, &["/health"]),
     (Route::Metrics, &[]),

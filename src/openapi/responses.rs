@@ -28,6 +28,11 @@ pub fn headers() -> Value {
             "required": true,
             "schema": {"type": "string", "const": "no-cache"},
         },
+        "policy": {
+            "description": "The page loads nothing from elsewhere.",
+            "required": true,
+            "schema": {"type": "string"},
+        },
         "x-content-type-options": {
             "required": true,
             "schema": {"type": "string", "const": "nosniff"},
@@ -43,6 +48,11 @@ pub fn headers() -> Value {
             "required": true,
             "schema": {"type": "string", "pattern": "^/api/[a-z]+/[1-9][0-9]*$"},
             "example": "/api/patients/1",
+        },
+        "docs": {
+            "description": "The path of the documentation.",
+            "required": true,
+            "schema": {"type": "string", "const": "/docs"},
         },
         "link": {
             "description": "The next page, exactly when there is one.",
@@ -94,6 +104,8 @@ pub fn header_references(more: &[&str]) -> Value {
         let header = match *component {
             "revalidated" => "cache-control",
             "retry-later" => "retry-after",
+            "policy" => "content-security-policy",
+            "docs" => "location",
             same => same,
         };
         (header.to_owned(), json!({"$ref": format!("#/components/headers/{component}")}))

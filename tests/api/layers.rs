@@ -34,7 +34,7 @@ fn files() -> Vec<(String, PathBuf)> {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else {
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
                     files.push((module.to_owned(), path));
                 }
             }

@@ -9,6 +9,7 @@ mod collections;
 mod commands;
 mod constraints;
 mod crashes;
+mod docs;
 mod doctors;
 mod edge;
 mod embedded;

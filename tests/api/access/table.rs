@@ -1,6 +1,6 @@
 //! The access table: the response of each route to its owner and to another user.
 
-use healthcare_backend::routes::{Access, Route};
+use healthcare_backend::routes::{Access, DocsFile, Route};
 
 pub struct Row {
     /// Its path, and its name in the log.
@@ -86,6 +86,26 @@ table! {
     },
     Route::OpenApi => Row {
         label: "/openapi.json", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::Docs => Row {
+        label: "/docs", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::DocsFile(DocsFile::Script) => Row {
+        label: "/docs/page.js", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::DocsFile(DocsFile::Style) => Row {
+        label: "/docs/page.css", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::DocsFile(DocsFile::SwaggerUiScript) => Row {
+        label: "/docs/swagger-ui.js", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
+        cells: &[all("GET", 200)],
+    },
+    Route::DocsFile(DocsFile::SwaggerUiStyle) => Row {
+        label: "/docs/swagger-ui.css", also: &[], id: Id::None, allow: READ, access: Access::Anyone,
         cells: &[all("GET", 200)],
     },
     Route::Live => Row {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use healthcare_backend::openapi;
+use healthcare_backend::routes::Route;
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName};
 use jsonschema::Validator;
@@ -39,6 +40,8 @@ enum Described {
     /// The path has other methods.
     OtherMethod,
     NoPath,
+    /// A file of the documentation's page, which is none of the API.
+    File,
 }
 
 fn described(method: &Method, target: &str) -> Described {
@@ -52,7 +55,10 @@ fn described(method: &Method, target: &str) -> Described {
     };
     let mut paths = DESCRIPTION["paths"].as_object().unwrap().iter();
     let Some((_, path)) = paths.find(|(template, _)| fits(template)) else {
-        return Described::NoPath;
+        return match Route::parse(path) {
+            Some(Route::DocsFile(_)) => Described::File,
+            _ => Described::NoPath,
+        };
     };
     // Methods are compared with case.
     let known = method.as_str().chars().all(|c| c.is_ascii_uppercase());
@@ -76,8 +82,8 @@ fn response(method: &Method, target: &str, status: u16) -> Option<&'static Value
     let status_text = status.to_string();
     match described(method, target) {
         Described::Operation(operation) => operation["responses"].get(status_text).map(resolved),
-        Described::OtherMethod if status == 405 => shared("MethodNotAllowed"),
-        Described::NoPath if status == 404 => shared("NotFound"),
+        Described::OtherMethod | Described::File if status == 405 => shared("MethodNotAllowed"),
+        Described::NoPath | Described::File if status == 404 => shared("NotFound"),
         // What is wrong before the path is looked at.
         _ => match status {
             400 => shared("BadRequest_BadQuery"),
@@ -97,6 +103,9 @@ pub fn check(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(), String> {
+    if status < 400 && matches!(described(method, target), Described::File) {
+        return Ok(());
+    }
     let response = response(method, target, status).ok_or("the status is not described")?;
     check_headers(&response["headers"], headers)?;
     if *method == Method::HEAD {
@@ -108,7 +117,7 @@ pub fn check(
     let media_type = headers.get("content-type").map_or("", |value| value.to_str().unwrap());
     let schema = &content.get(media_type).ok_or("the content type is not described")?["schema"];
     match media_type.split(';').next().unwrap() {
-        "text/plain" | "text/csv" => check_text(schema, body),
+        "text/plain" | "text/csv" | "text/html" => check_text(schema, body),
         "application/x-ndjson" => check_lines(schema, body),
         _ => check_body(schema, body),
     }

@@ -1,6 +1,6 @@
 //! The path matcher agrees with a simple reference implementation.
 
-use healthcare_backend::routes::Route;
+use healthcare_backend::routes::{DocsFile, Route};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -10,9 +10,14 @@ use crate::access::table::TABLE;
 type Make = fn(i64) -> Route;
 
 /// Every path. `{id}` stands for an id.
-const TEMPLATES: [(&str, Make); 20] = [
+const TEMPLATES: [(&str, Make); 25] = [
     ("/api", |_| Route::Index),
     ("/openapi.json", |_| Route::OpenApi),
+    ("/docs", |_| Route::Docs),
+    ("/docs/page.js", |_| Route::DocsFile(DocsFile::Script)),
+    ("/docs/page.css", |_| Route::DocsFile(DocsFile::Style)),
+    ("/docs/swagger-ui.js", |_| Route::DocsFile(DocsFile::SwaggerUiScript)),
+    ("/docs/swagger-ui.css", |_| Route::DocsFile(DocsFile::SwaggerUiStyle)),
     ("/health/live", |_| Route::Live),
     ("/health/ready", |_| Route::Ready),
     ("/metrics", |_| Route::Metrics),
@@ -78,7 +83,8 @@ fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => select(vec![
             "api", "health", "auth", "patients", "doctors", "mappings", "live", "ready",
-            "register", "login", "me", "token", "refresh", "patient", "export", "import",
+            "register", "login", "me", "token", "refresh", "patient", "export", "import", "docs",
+            "page.js",
         ]).prop_map(str::to_owned),
         3 => select(vec![
             "", "1", "0", "01", "+1", "-1", "1.0", "%31", "1%20", "1 ", "9223372036854775807",
