@@ -1,0 +1,163 @@
+//! Every write that clients made, what they were told of it, and whether the table agrees.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::api::harness::random;
+use crate::load::Kind;
+use crate::report::Report;
+
+/// What a client was told of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Done,
+    /// Surely not made.
+    NotDone,
+    Unknown,
+}
+
+/// A request of a client.
+pub struct Task {
+    pub kind: Kind,
+    pub method: &'static str,
+    pub target: String,
+    pub body: String,
+    /// The place of the patient that it concerns.
+    at: usize,
+    /// What it writes.
+    notes: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    There,
+    Maybe,
+    Absent,
+}
+
+struct Patient {
+    /// Unique over all runs.
+    name: String,
+    id: Option<i64>,
+    presence: Presence,
+    /// What `notes` may be: what was acknowledged last, and each write of unknown outcome, which
+    /// may be made at any later time.
+    notes: String,
+    unknown: Vec<String>,
+}
+
+/// The patients of some clients, and how often what they read was not what they were told.
+#[derive(Default)]
+pub struct Ledger {
+    patients: Vec<Patient>,
+    misread: Vec<String>,
+}
+
+impl Ledger {
+    /// The next request of a kind; None if it needs a patient and there is none.
+    pub fn next(&mut self, kind: Kind, turn: usize) -> Option<Task> {
+        let task = |method, target: String| Task {
+            kind,
+            method,
+            target,
+            body: String::new(),
+            at: 0,
+            notes: String::new(),
+        };
+        let (method, body, notes) = match kind {
+            Kind::Live => return Some(task("GET", "/health/live".to_owned())),
+            Kind::Ready => return Some(task("GET", "/health/ready".to_owned())),
+            Kind::Page => return Some(task("GET", "/api/patients?limit=20".to_owned())),
+            Kind::Doctors => return Some(task("GET", "/api/doctors?limit=20".to_owned())),
+            Kind::Create => {
+                let name = random();
+                let notes = format!("{name} {}", "x".repeat(turn % 300));
+                let body = json!({"name": name, "notes": notes}).to_string();
+                let at = self.patients.len();
+                self.patients.push(Patient {
+                    name,
+                    id: None,
+                    presence: Presence::Maybe,
+                    notes: notes.clone(),
+                    unknown: Vec::new(),
+                });
+                let target = "/api/patients".to_owned();
+                return Some(Task { kind, method: "POST", target, body, at, notes });
+            }
+            Kind::Get => ("GET", String::new(), String::new()),
+            Kind::Update => {
+                let notes = random();
+                ("PATCH", json!({"notes": notes}).to_string(), notes)
+            }
+            Kind::Delete => ("DELETE", String::new(), String::new()),
+        };
+        // One of the newest, so that each is changed several times.
+        let newest = self.patients.iter().enumerate().rev();
+        let there = newest.filter(|(_, patient)| patient.presence == Presence::There);
+        let (at, patient) = there.take(4).nth(turn % 4)?;
+        let target = format!("/api/patients/{}", patient.id?);
+        Some(Task { kind, method, target, body, at, notes })
+    }
+
+    /// Takes down what became of a request.
+    pub fn note(&mut self, task: &Task, told: Told, body: &[u8]) {
+        let Some(patient) = self.patients.get_mut(task.at) else { return };
+        match (task.kind, told) {
+            (Kind::Create, Told::Done) => {
+                let created: Value = serde_json::from_slice(body).unwrap();
+                patient.id = created["id"].as_i64();
+                patient.presence = Presence::There;
+            }
+            (Kind::Create | Kind::Delete, Told::Unknown) => patient.presence = Presence::Maybe,
+            (Kind::Create, Told::NotDone) | (Kind::Delete, Told::Done) => {
+                patient.presence = Presence::Absent;
+            }
+            (Kind::Update, Told::Done) => patient.notes.clone_from(&task.notes),
+            (Kind::Update, Told::Unknown) => patient.unknown.push(task.notes.clone()),
+            (Kind::Get, Told::Done) => {
+                let read: Value = serde_json::from_slice(body).unwrap();
+                if !patient.may_be(read["notes"].as_str().unwrap_or_default()) {
+                    self.misread.push(format!("{}: {read}", patient.name));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.patients.extend(other.patients);
+        self.misread.extend(other.misread);
+    }
+
+    /// Compares all that was told with the table.
+    pub async fn compare(&self, sql: &tokio_postgres::Client, report: &mut Report) {
+        let rows = sql.query("SELECT name, id, notes FROM patients", &[]).await.unwrap();
+        let mut found: HashMap<String, Vec<(i64, String)>> = HashMap::new();
+        for row in rows {
+            let notes: Option<String> = row.get(2);
+            found.entry(row.get(0)).or_default().push((row.get(1), notes.unwrap_or_default()));
+        }
+        let (mut lost, mut twice, mut refused, mut changed) = (0, 0, 0, 0);
+        for patient in &self.patients {
+            let rows = found.get(&patient.name).map_or(&[][..], Vec::as_slice);
+            twice += usize::from(rows.len() > 1);
+            let there = rows.iter().any(|(id, _)| patient.id.is_none_or(|own| own == *id));
+            lost += usize::from(patient.presence == Presence::There && !there);
+            refused += usize::from(patient.presence == Presence::Absent && !rows.is_empty());
+            changed += usize::from(rows.iter().any(|(_, notes)| !patient.may_be(notes)));
+        }
+        report.tell("patients written", self.patients.len());
+        report.none("acknowledged and lost", lost);
+        report.none("there twice", twice);
+        report.none("refused or deleted, and there", refused);
+        report.none("with another value than was acknowledged", changed);
+        report.holds("reads of other values", self.misread.join("; "), "", self.misread.is_empty());
+    }
+}
+
+impl Patient {
+    fn may_be(&self, notes: &str) -> bool {
+        self.notes == notes || self.unknown.iter().any(|unknown| unknown == notes)
+    }
+}
