@@ -134,7 +134,7 @@ pub async fn stop(form: Form) -> Report {
     report.tell("stops", rounds);
     report.none("sent before the listener closed and not answered", early);
     report.none("sent later and not answered", late);
-    report.within("exit, median", percentile(ends.clone(), 0.5), Duration::from_secs(10));
+    report.tell_time("exit, median", percentile(ends.clone(), 0.5));
     let slowest = ends.into_iter().max().unwrap();
     let bound = Duration::from_secs(10);
     report.holds("exit", format!("{slowest:?}"), &format!("{bound:?}"), slowest < bound);
@@ -163,39 +163,55 @@ pub async fn few_descriptors(form: Form) -> Report {
     let cluster = cluster(&[]).await;
     let settings = [WORKERS, ("POOL_SIZE", "8")];
     let service = Service::limited(256, &cluster, &settings).await;
-    let (mut held, mut waits) = (Vec::new(), Vec::new());
+    let mut asked = Vec::new();
     for _ in 0..form.pick(300, 1000) / 50 {
-        for (wire, waited) in join_all((0..50).map(|_| ask(&service))).await {
-            held.push(wire);
-            waits.push(waited);
-        }
+        asked.extend(join_all((0..50).map(|_| ask(&service))).await);
     }
     let ticks = service.processor_ticks();
     sleep(Duration::from_secs(2)).await;
     let ticks = service.processor_ticks() - ticks;
     for _ in 0..50 {
-        let (wire, waited) = ask(&service).await;
-        held.push(wire);
-        waits.push(waited);
+        asked.push(ask(&service).await);
     }
+    let ended = |end: End| asked.iter().filter(|asked| asked.end == end).count();
     let mut report = Report::default();
-    report.tell("clients", held.len());
-    report.within("longest wait of a new client", waits.into_iter().max().unwrap(), WAIT);
+    let (served, refused) = (ended(End::Served), ended(End::Refused));
+    report.holds("clients served", served, "at least 100", served >= 100);
+    report.holds("clients refused with 503", refused, "some", refused > 0);
+    report.tell("clients whose connection was closed", ended(End::Closed));
+    let longest = asked.iter().map(|asked| asked.waited).max().unwrap();
+    report.within("longest wait of a new client", longest, Duration::from_millis(200));
     #[expect(clippy::cast_precision_loss, reason = "it is small")]
-    report.at_most("share of a processor while nothing is asked", ticks as f64 / 200.0, 0.05);
+    let share = ticks as f64 / 200.0;
+    report.at_most("share of a processor while nothing is asked", share, 0.05);
     report
 }
 
-const WAIT: Duration = Duration::from_millis(200);
+/// A new client, which stays.
+struct NewClient {
+    _wire: Wire,
+    end: End,
+    /// Until it was served, refused or closed.
+    waited: Duration,
+}
 
-/// A new client, which stays, and how long it waited to be served or refused.
-async fn ask(service: &Service) -> (Wire, Duration) {
+#[derive(PartialEq)]
+enum End {
+    Served,
+    Refused,
+    Closed,
+}
+
+async fn ask(service: &Service) -> NewClient {
     let mut wire = Wire::to(service.address());
     let started = Instant::now();
-    let outcome = wire.ask(&request("GET", "/health/live", "", "", None)).await;
-    let Outcome::Answered(reply) = outcome else { panic!("{outcome:?}") };
-    assert!([200, 503].contains(&reply.status), "{reply:?}");
-    (wire, started.elapsed())
+    let end = match wire.ask(&request("GET", "/health/live", "", "", None)).await {
+        Outcome::Answered(reply) if reply.status == 200 => End::Served,
+        Outcome::Answered(reply) if reply.status == 503 => End::Refused,
+        Outcome::Broken(_) => End::Closed,
+        other => panic!("{other:?}"),
+    };
+    NewClient { _wire: wire, end, waited: started.elapsed() }
 }
 
 #[tokio::test]

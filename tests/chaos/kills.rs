@@ -22,7 +22,7 @@ async fn work(round: u64) {
 
 fn tell_ready(report: &mut Report, what: &str, times: Vec<Duration>) {
     report.tell("times", times.len());
-    report.tell(&format!("{what}, median"), format!("{:?}", percentile(times.clone(), 0.5)));
+    report.tell_time(&format!("{what}, median"), percentile(times.clone(), 0.5));
     report.within(what, times.into_iter().max().unwrap(), READY);
 }
 
@@ -64,8 +64,7 @@ pub async fn service_and_postgres(form: Form) -> Report {
     }
     let outcomes = load.stop();
     let mut report = Report::default();
-    let recovery = percentile(recovery, 0.5);
-    report.tell("PostgreSQL's recovery, median", format!("{recovery:?}"));
+    report.tell_time("PostgreSQL's recovery, median", percentile(recovery, 0.5));
     tell_ready(&mut report, "ready after PostgreSQL", ready);
     outcomes.judge(&service.sql().await, &mut report).await;
     report
@@ -136,8 +135,11 @@ fn tell_back(report: &mut Report, outcomes: &Outcomes, what: &str, since: &[Inst
     report.tell("times", since.len());
     report.within("slowest 503", slowest, UNAVAILABLE);
     for (kinds, name) in [(READS, "reads"), (&[Kind::Create][..], "creates")] {
-        let back = since.iter().map(|since| outcomes.first_success(kinds, *since) - *since);
-        report.within(&format!("{name} {what}"), back.max().unwrap(), BACK);
+        let times = since.iter().map(|since| outcomes.first_success(kinds, *since) - *since);
+        let times: Vec<_> = times.collect();
+        let what = format!("{name} {what}");
+        report.tell_time(&format!("{what}, median"), percentile(times.clone(), 0.5));
+        report.within(&what, times.into_iter().max().unwrap(), BACK);
     }
 }
 

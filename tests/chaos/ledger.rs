@@ -47,11 +47,12 @@ struct Patient {
     unknown: Vec<String>,
 }
 
-/// The patients of some clients, and how often what they read was not what they were told.
+/// The patients of some clients.
 #[derive(Default)]
 pub struct Ledger {
     patients: Vec<Patient>,
-    misread: Vec<String>,
+    /// How often what was read was not what had been acknowledged.
+    misread: usize,
 }
 
 impl Ledger {
@@ -117,9 +118,8 @@ impl Ledger {
             (Kind::Update, Told::Unknown) => patient.unknown.push(task.notes.clone()),
             (Kind::Get, Told::Done) => {
                 let read: Value = serde_json::from_slice(body).unwrap();
-                if !patient.may_be(read["notes"].as_str().unwrap_or_default()) {
-                    self.misread.push(format!("{}: {read}", patient.name));
-                }
+                let notes = read["notes"].as_str().unwrap_or_default();
+                self.misread += usize::from(!patient.may_be(notes));
             }
             _ => {}
         }
@@ -127,7 +127,7 @@ impl Ledger {
 
     pub fn merge(&mut self, other: Self) {
         self.patients.extend(other.patients);
-        self.misread.extend(other.misread);
+        self.misread += other.misread;
     }
 
     /// Compares all that was told with the table.
@@ -151,8 +151,7 @@ impl Ledger {
         report.none("acknowledged and lost", lost);
         report.none("there twice", twice);
         report.none("refused or deleted, and there", refused);
-        report.none("with another value than was acknowledged", changed);
-        report.holds("reads of other values", self.misread.join("; "), "", self.misread.is_empty());
+        report.none("with another value than was acknowledged", changed + self.misread);
     }
 }
 

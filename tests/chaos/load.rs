@@ -172,7 +172,8 @@ impl Outcomes {
     pub async fn judge(&self, sql: &tokio_postgres::Client, report: &mut Report) {
         report.tell("requests", self.events.len());
         let wrong = self.wrong();
-        report.holds("answers but success and 503", format!("{wrong:?}"), "", wrong.is_empty());
+        let figure = if wrong.is_empty() { "none".to_owned() } else { format!("{wrong:?}") };
+        report.holds("answers but success and 503", figure, "none", wrong.is_empty());
         self.ledger.compare(sql, report).await;
     }
 
@@ -222,12 +223,12 @@ impl Outcomes {
         self.events.iter().filter(|event| is(event)).count()
     }
 
-    pub fn broken(&self) -> usize {
+    fn broken(&self) -> usize {
         self.count(|event| event.status == Status::Broken)
     }
 
     /// The answers that no fault excuses, each with its number.
-    pub fn wrong(&self) -> BTreeMap<String, usize> {
+    fn wrong(&self) -> BTreeMap<String, usize> {
         let mut wrong = BTreeMap::new();
         for event in &self.events {
             if let Status::Wrong(text) = &event.status {

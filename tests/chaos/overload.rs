@@ -48,7 +48,7 @@ pub async fn open_loop(form: Form) -> Report {
         report.share(&of("share of the peak"), seen.rate(time) / peak.rate(time), 0.9);
         report.tell(&of("refused"), seen.refused.len());
         report.within(&of("p99 of refusals"), percentile(seen.refused, 0.99), QUICK);
-        report.tell(&of("p99 of creates"), format!("{:?}", percentile(seen.created, 0.99)));
+        report.tell_time(&of("p99 of creates"), percentile(seen.created, 0.99));
         report.within(&of("p99 of live"), percentile(live, 0.99), QUICK);
         report.none(&of("other answers"), seen.other);
     }

@@ -296,7 +296,7 @@ fn report(
     report.none("patients whose history cannot have been", lone);
     report.none("members of the list whose history cannot have been", wrong.len() - lone);
     if let Some(first) = wrong.first() {
-        report.holds("the first of these", first, "", false);
+        report.tell("the first of these", first);
     }
     report
 }

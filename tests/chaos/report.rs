@@ -38,6 +38,13 @@ struct Line {
 }
 
 impl Report {
+    /// Of a fault whose function has panicked, which printed why.
+    pub fn of_failure() -> Self {
+        let mut report = Self::default();
+        report.holds("ran to its end", false, "true", false);
+        report
+    }
+
     /// Something that must not happen.
     pub fn none(&mut self, what: &str, count: usize) {
         self.add(what, count.to_string(), "0", count == 0, false);
@@ -73,6 +80,10 @@ impl Report {
         self.add(what, figure.to_string(), "", true, false);
     }
 
+    pub fn tell_time(&mut self, what: &str, took: Duration) {
+        self.tell(what, duration(took));
+    }
+
     fn add(&mut self, what: &str, figure: String, bound: &str, held: bool, timed: bool) {
         let (what, bound) = (what.to_owned(), bound.to_owned());
         self.lines.push(Line { what, figure, bound, held, timed });
@@ -86,22 +97,24 @@ impl Report {
         assert!(failed.is_empty(), "{}", failed.join("\n"));
     }
 
-    /// Prints rows of a Markdown table, and returns whether everything held.
+    /// Prints rows of a Markdown table, one with all that has no bound, and returns whether
+    /// everything held.
     pub fn print(&self, fault: &str) -> bool {
-        for line in &self.lines {
+        let (bound, told): (Vec<_>, Vec<_>) =
+            self.lines.iter().partition(|line| !line.bound.is_empty());
+        for line in &bound {
             println!("| {fault} {}", line.row());
         }
-        self.lines.iter().all(|line| line.held)
+        let told: Vec<_> =
+            told.iter().map(|line| format!("{}: {}", line.what, line.figure)).collect();
+        println!("| {fault} | {} | | | |", told.join(", "));
+        bound.iter().all(|line| line.held)
     }
 }
 
 impl Line {
     fn row(&self) -> String {
-        let held = match (self.bound.is_empty(), self.held) {
-            (true, _) => "",
-            (false, true) => "yes",
-            (false, false) => "**no**",
-        };
+        let held = if self.held { "yes" } else { "**no**" };
         format!("| {} | {} | {} | {held} |", self.what, self.figure, self.bound)
     }
 }
