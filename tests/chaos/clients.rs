@@ -138,8 +138,11 @@ pub async fn stop(form: Form) -> Report {
     let slowest = ends.into_iter().max().unwrap();
     let bound = Duration::from_secs(10);
     report.holds("exit", format!("{slowest:?}"), &format!("{bound:?}"), slowest < bound);
-    all.judge(&crate::stage::connect(&cluster.config("postgres", "healthcare")).await, &mut report)
-        .await;
+    all.judge_answered(
+        &crate::stage::connect(&cluster.config("postgres", "healthcare")).await,
+        &mut report,
+    )
+    .await;
     report
 }
 

@@ -42,7 +42,7 @@ pub async fn service(form: Form) -> Report {
     let outcomes = load.stop();
     let mut report = Report::default();
     tell_ready(&mut report, "ready", ready);
-    outcomes.judge(&service.sql().await, &mut report).await;
+    outcomes.judge_answered(&service.sql().await, &mut report).await;
     report
 }
 
@@ -66,7 +66,7 @@ pub async fn service_and_postgres(form: Form) -> Report {
     let mut report = Report::default();
     report.tell_time("PostgreSQL's recovery, median", percentile(recovery, 0.5));
     tell_ready(&mut report, "ready after PostgreSQL", ready);
-    outcomes.judge(&service.sql().await, &mut report).await;
+    outcomes.judge_answered(&service.sql().await, &mut report).await;
     report
 }
 
@@ -91,7 +91,7 @@ pub async fn embedded(form: Form) -> Report {
     let outcomes = load.stop();
     let mut report = Report::default();
     tell_back(&mut report, &outcomes, "back", &killed);
-    outcomes.judge_all(&service.sql().await, &mut report).await;
+    outcomes.judge(&service.sql().await, &mut report).await;
     report
 }
 
@@ -112,7 +112,7 @@ pub async fn postgres(form: Form) -> Report {
     let outcomes = load.stop();
     let mut report = Report::default();
     tell_back(&mut report, &outcomes, "back after PostgreSQL", &started);
-    outcomes.judge_all(&service.sql().await, &mut report).await;
+    outcomes.judge(&service.sql().await, &mut report).await;
     report
 }
 
@@ -162,7 +162,7 @@ pub async fn backends(form: Form) -> Report {
     let failed =
         outcomes.count(|event| READS.contains(&event.kind) && event.status != Status::Success);
     report.none("reads that failed", failed);
-    outcomes.judge_all(&superuser, &mut report).await;
+    outcomes.judge(&superuser, &mut report).await;
     report
 }
 

@@ -148,10 +148,13 @@ impl Ledger {
             changed += usize::from(rows.iter().any(|(_, notes)| !patient.may_be(notes)));
         }
         report.tell("patients written", self.patients.len());
-        report.none("acknowledged and lost", lost);
-        report.none("there twice", twice);
-        report.none("refused or deleted, and there", refused);
-        report.none("with another value than was acknowledged", changed + self.misread);
+        let wrong = [lost, twice, refused, changed + self.misread];
+        report.holds(
+            "patients lost, there twice, refused and there, of another value",
+            wrong.map(|count| count.to_string()).join(", "),
+            "0 each",
+            wrong == [0; 4],
+        );
     }
 }
 

@@ -168,19 +168,28 @@ fn judge(outcome: &Outcome) -> Status {
 }
 
 impl Outcomes {
-    /// What must hold under every fault: nothing lost, nothing twice, nothing but success and 503.
+    /// What must hold under every fault: each request is a success or 503, and what was
+    /// acknowledged is in the table.
     pub async fn judge(&self, sql: &tokio_postgres::Client, report: &mut Report) {
-        report.tell("requests", self.events.len());
-        let wrong = self.wrong();
-        let figure = if wrong.is_empty() { "none".to_owned() } else { format!("{wrong:?}") };
-        report.holds("answers but success and 503", figure, "none", wrong.is_empty());
+        let mut wrong = self.wrong();
+        let broken = self.count(|event| event.status == Status::Broken);
+        if broken > 0 {
+            wrong.insert("no answer".to_owned(), broken);
+        }
+        self.report(&wrong, report);
         self.ledger.compare(sql, report).await;
     }
 
-    /// As [`judge`](Self::judge), where no fault excuses a connection that breaks.
-    pub async fn judge_all(&self, sql: &tokio_postgres::Client, report: &mut Report) {
-        report.none("requests without an answer", self.broken());
-        self.judge(sql, report).await;
+    /// As [`judge`](Self::judge), where the service is killed and may leave requests unanswered.
+    pub async fn judge_answered(&self, sql: &tokio_postgres::Client, report: &mut Report) {
+        self.report(&self.wrong(), report);
+        self.ledger.compare(sql, report).await;
+    }
+
+    fn report(&self, wrong: &BTreeMap<String, usize>, report: &mut Report) {
+        report.tell("requests", self.events.len());
+        let figure = if wrong.is_empty() { "none".to_owned() } else { format!("{wrong:?}") };
+        report.holds("answers but success and 503", figure, "none", wrong.is_empty());
     }
 
     /// The slowest answer to the requests of these kinds that were sent from one moment to another.
@@ -221,10 +230,6 @@ impl Outcomes {
 
     pub fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|event| is(event)).count()
-    }
-
-    fn broken(&self) -> usize {
-        self.count(|event| event.status == Status::Broken)
     }
 
     /// The answers that no fault excuses, each with its number.

@@ -59,7 +59,7 @@ const FAULTS: [(&str, Fault); 20] = [
     ("few descriptors", |form| Box::pin(clients::few_descriptors(form))),
     ("overload", |form| Box::pin(overload::open_loop(form))),
     ("registers", |form| Box::pin(registers::registers(form))),
-    ("registers, service killed", |form| Box::pin(registers::registers_of_a_service(form))),
+    ("registers beside a killed service", |form| Box::pin(registers::registers_of_a_service(form))),
 ];
 
 /// Prints a Markdown table of all faults, or of those that `ROWS` names, separated by commas.

@@ -83,7 +83,7 @@ async fn silence(form: Form, cause: &Cause) -> Report {
     let backends = service.backends().await;
     let bound = format!("at most {CONNECTIONS}");
     report.holds("database connections", backends, &bound, backends <= CONNECTIONS);
-    outcomes.judge_all(&service.sql().await, &mut report).await;
+    outcomes.judge(&service.sql().await, &mut report).await;
     report
 }
 

@@ -38,7 +38,7 @@ pub async fn read_only(form: Form) -> Report {
     let end = Instant::now();
     switch("off").await;
     sleep(2 * SECOND).await;
-    let (reads, writes) = (reads.stop(), writes.stop());
+    let (mut reads, writes) = (reads.stop(), writes.stop());
 
     let mut report = Report::default();
     let p99 = reads.percentile(&[Kind::Get, Kind::Page], begin, end, 0.99);
@@ -52,8 +52,8 @@ pub async fn read_only(form: Form) -> Report {
         "reads that failed",
         reads.count(|event| event.kind != Kind::Create && failed(event)),
     );
-    reads.judge_all(&superuser, &mut report).await;
-    writes.judge_all(&superuser, &mut report).await;
+    reads.merge(writes);
+    reads.judge(&superuser, &mut report).await;
     report
 }
 
@@ -94,9 +94,7 @@ pub async fn connections_taken(form: Form) -> Report {
     let unavailable = |status: &Status| matches!(status, Status::Unavailable(_));
     let refused = outcomes.count(|event| unavailable(&event.status));
     report.holds("requests refused", refused, "some", refused > 0);
-    outcomes
-        .judge_all(&connect(&cluster.config("postgres", "healthcare")).await, &mut report)
-        .await;
+    outcomes.judge(&connect(&cluster.config("postgres", "healthcare")).await, &mut report).await;
     report
 }
 
@@ -126,7 +124,7 @@ pub async fn disk_full(form: Form) -> Report {
     let unavailable = |status: &Status| matches!(status, Status::Unavailable(_));
     let refused = outcomes.count(|event| unavailable(&event.status));
     report.holds("requests refused", refused, "some", refused > 0);
-    outcomes.judge_all(&service.sql().await, &mut report).await;
+    outcomes.judge(&service.sql().await, &mut report).await;
     drop(service);
     report
 }
