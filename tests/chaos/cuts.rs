@@ -51,16 +51,16 @@ async fn cuts(form: Form, keys: bool) -> Report {
     let cut_in_batches = proxy.cuts() - cut_alone;
 
     let mut report = Report::default();
-    report.tell("cut alone", cut_alone);
-    report.tell("cut in batches", cut_in_batches);
+    report.tell("cut alone", &cut_alone);
+    report.tell("cut in batches", &cut_in_batches);
     let enough = cut_alone > 0 && cut_in_batches > 0;
-    report.holds("both were cut", enough, "true", enough);
+    report.holds("both were cut", if enough { "yes" } else { "no" }, "yes", enough);
     let (mut ledger, mut unknown) = (Ledger::default(), 0);
     for client in [alone].into_iter().chain(batches) {
         unknown += client.unknown;
         ledger.merge(client.ledger);
     }
-    report.tell("of unknown outcome", unknown);
+    report.tell("of unknown outcome", &unknown);
     ledger.compare(&service.sql().await, &mut report).await;
     report
 }

@@ -21,7 +21,7 @@ async fn work(round: u64) {
 }
 
 fn tell_ready(report: &mut Report, what: &str, times: Vec<Duration>) {
-    report.tell("times", times.len());
+    report.tell("times", &times.len());
     report.tell_time(&format!("{what}, median"), percentile(times.clone(), 0.5));
     report.within(what, times.into_iter().max().unwrap(), READY);
 }
@@ -132,7 +132,7 @@ fn tell_back(report: &mut Report, outcomes: &Outcomes, what: &str, since: &[Inst
     let is_503 = |status: &Status| matches!(status, Status::Unavailable(_));
     let unavailable = outcomes.events.iter().filter(|event| is_503(&event.status));
     let slowest = unavailable.map(|event| event.took).max().unwrap_or_default();
-    report.tell("times", since.len());
+    report.tell("times", &since.len());
     report.within("slowest 503", slowest, UNAVAILABLE);
     for (kinds, name) in [(READS, "reads"), (&[Kind::Create][..], "creates")] {
         let times = since.iter().map(|since| outcomes.first_success(kinds, *since) - *since);
@@ -158,7 +158,7 @@ pub async fn backends(form: Form) -> Report {
     sleep(Duration::from_millis(500)).await;
     let outcomes = load.stop();
     let mut report = Report::default();
-    report.tell("backends terminated", terminated);
+    report.tell("backends terminated", &terminated);
     let failed =
         outcomes.count(|event| READS.contains(&event.kind) && event.status != Status::Success);
     report.none("reads that failed", failed);

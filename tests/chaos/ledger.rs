@@ -147,11 +147,11 @@ impl Ledger {
             refused += usize::from(patient.presence == Presence::Absent && !rows.is_empty());
             changed += usize::from(rows.iter().any(|(_, notes)| !patient.may_be(notes)));
         }
-        report.tell("patients written", self.patients.len());
+        report.tell("patients written", &self.patients.len());
         let wrong = [lost, twice, refused, changed + self.misread];
         report.holds(
             "patients lost, there twice, refused and there, of another value",
-            wrong.map(|count| count.to_string()).join(", "),
+            &wrong.map(|count| count.to_string()).join(", "),
             "0 each",
             wrong == [0; 4],
         );

@@ -187,9 +187,9 @@ impl Outcomes {
     }
 
     fn report(&self, wrong: &BTreeMap<String, usize>, report: &mut Report) {
-        report.tell("requests", self.events.len());
+        report.tell("requests", &self.events.len());
         let figure = if wrong.is_empty() { "none".to_owned() } else { format!("{wrong:?}") };
-        report.holds("answers but success and 503", figure, "none", wrong.is_empty());
+        report.holds("answers but success and 503", &figure, "none", wrong.is_empty());
     }
 
     /// The slowest answer to the requests of these kinds that were sent from one moment to another.

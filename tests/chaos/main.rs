@@ -8,7 +8,6 @@
 
 /// The harness is that of the API's tests.
 #[path = "../api"]
-#[allow(dead_code, unused_imports, reason = "those tests use the rest of it")]
 mod api {
     pub mod harness;
 }
@@ -81,7 +80,7 @@ async fn every_bound_holds() {
         // One that fails early does not keep the others from being tried.
         let report = AssertUnwindSafe(fault(Form::Long)).catch_unwind().await;
         let mut report = report.unwrap_or_else(|_| Report::of_failure());
-        report.tell("took", format!("{} s", started.elapsed().as_secs()));
+        report.tell("took", &format!("{} s", started.elapsed().as_secs()));
         if !report.print(name) {
             failed.push(name);
         }

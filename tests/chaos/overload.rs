@@ -38,15 +38,15 @@ pub async fn open_loop(form: Form) -> Report {
     let peaks = BUSY_CLIENTS.map(|clients| run(clients, None).join().unwrap().rate(time));
     let peak = peaks.into_iter().fold(0.0, f64::max);
     let mut report = Report::default();
-    report.tell("peak of creates a second", format!("{peak:.0}"));
+    report.tell("peak of creates a second", &format!("{peak:.0}"));
     for clients in form.pick(&[64, 256][..], &[512, 2048, 8192]) {
         let load = run(*clients, Some(3.0 * peak));
         let live = health(service.address(), &load).await;
         let seen = load.join().unwrap();
         let of = |what: &str| format!("{clients} connections: {what}");
-        report.tell(&of("requests a second"), format!("{:.0}", seen.sent(time)));
+        report.tell(&of("requests a second"), &format!("{:.0}", seen.sent(time)));
         report.share(&of("share of the peak"), seen.rate(time) / peak, 0.9);
-        report.tell(&of("refused"), seen.refused.len());
+        report.tell(&of("refused"), &seen.refused.len());
         report.within(&of("p99 of refusals"), percentile(seen.refused, 0.99), QUICK);
         report.tell_time(&of("p99 of creates"), percentile(seen.created, 0.99));
         report.within(&of("p99 of live"), percentile(live, 0.99), QUICK);
@@ -145,7 +145,6 @@ fn requests(
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
     reason = "there are not that many requests"
 )]
 async fn pace(turns: &Semaphore, rate: f64, clients: usize, until: Instant) {

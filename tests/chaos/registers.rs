@@ -282,21 +282,21 @@ fn report(
     let reads = operations().filter(is_read).count();
     let mut wrong = Vec::new();
     for history in registers {
-        wrong.extend(check(INITIAL.to_owned(), history).err());
+        wrong.extend(check(&INITIAL.to_owned(), history).err());
     }
     let lone = wrong.len();
     for history in members.values() {
-        wrong.extend(check(false, history).err());
+        wrong.extend(check(&false, history).err());
     }
     let mut report = Report::default();
-    report.tell("writes", operations().count() - reads);
-    report.tell("of unknown outcome", unknown);
-    report.tell("reads", reads);
-    report.tell("creates, and reads of the whole list", format!("{}, {lists}", members.len()));
+    report.tell("writes", &(operations().count() - reads));
+    report.tell("of unknown outcome", &unknown);
+    report.tell("reads", &reads);
+    report.tell("creates, and reads of the whole list", &format!("{}, {lists}", members.len()));
     report.none("patients whose history cannot have been", lone);
     report.none("members of the list whose history cannot have been", wrong.len() - lone);
     if let Some(first) = wrong.first() {
-        report.tell("the first of these", first);
+        report.tell("the first of these", &first);
     }
     report
 }

@@ -41,7 +41,7 @@ impl Report {
     /// Of a fault whose function has panicked, which printed why.
     pub fn of_failure() -> Self {
         let mut report = Self::default();
-        report.holds("ran to its end", false, "true", false);
+        report.holds("ran to its end", "no", "yes", false);
         report
     }
 
@@ -51,7 +51,13 @@ impl Report {
     }
 
     /// Something that must be so.
-    pub fn holds(&mut self, what: &str, figure: impl ToString, bound: &str, held: bool) {
+    pub fn holds(
+        &mut self,
+        what: &str,
+        figure: &(impl ToString + ?Sized),
+        bound: &str,
+        held: bool,
+    ) {
         self.add(what, figure.to_string(), bound, held, false);
     }
 
@@ -76,12 +82,12 @@ impl Report {
         self.add(what, text, &at_most, figure <= bound, true);
     }
 
-    pub fn tell(&mut self, what: &str, figure: impl ToString) {
+    pub fn tell(&mut self, what: &str, figure: &(impl ToString + ?Sized)) {
         self.add(what, figure.to_string(), "", true, false);
     }
 
     pub fn tell_time(&mut self, what: &str, took: Duration) {
-        self.tell(what, duration(took));
+        self.tell(what, &duration(took));
     }
 
     fn add(&mut self, what: &str, figure: String, bound: &str, held: bool, timed: bool) {

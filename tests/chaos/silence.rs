@@ -44,7 +44,9 @@ async fn silence(form: Form, cause: &Cause) -> Report {
     let plan = Plan { clients: 2, kinds: HEALTH, pause: Duration::from_millis(10) };
     let health = Load::start(service.address(), &service.users(1).await, plan);
     let usual = form.seconds(1, 3);
-    sleep(SECOND + usual).await;
+    sleep(SECOND).await;
+    let begin = Instant::now();
+    sleep(usual).await;
 
     let before = Instant::now();
     let frozen = match cause {
@@ -63,7 +65,7 @@ async fn silence(form: Form, cause: &Cause) -> Report {
     let (outcomes, health) = (load.stop(), health.stop());
 
     let mut report = Report::default();
-    let slowest = outcomes.slowest(ALL, before - SECOND, heard);
+    let slowest = outcomes.slowest(ALL, begin, heard);
     report.within("slowest answer", slowest, Duration::from_millis(2500));
     let slowest = outcomes.slowest(ALL, silent + SECOND, heard);
     report.within("from the second second on", slowest, Duration::from_millis(50));
@@ -76,13 +78,13 @@ async fn silence(form: Form, cause: &Cause) -> Report {
     report.within("readiness is 503 after", told, SECOND);
     let live = health.slowest(&[Kind::Live], silent, heard);
     report.within("slowest health check", live, Duration::from_millis(50));
-    let usual_rate = outcomes.rate(before - usual, before);
-    report.tell("successes a second", format!("{usual_rate:.0}"));
+    let usual_rate = outcomes.rate(begin, before);
+    report.tell("successes a second", &format!("{usual_rate:.0}"));
     let rate = outcomes.rate(heard + SECOND, after);
     report.share("speed from one second after it on", rate / usual_rate, 0.9);
     let backends = service.backends().await;
     let bound = format!("at most {CONNECTIONS}");
-    report.holds("database connections", backends, &bound, backends <= CONNECTIONS);
+    report.holds("database connections", &backends, &bound, backends <= CONNECTIONS);
     outcomes.judge(&service.sql().await, &mut report).await;
     report
 }

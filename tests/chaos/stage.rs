@@ -170,13 +170,11 @@ impl Service {
 
     /// A connection of a superuser to the database, not through a proxy.
     pub async fn sql(&self) -> tokio_postgres::Client {
-        match &self.database {
-            Some(config) => connect(config).await,
-            None => {
-                let socket = self.data().with_file_name("run");
-                embedded::socket_options(&socket, "postgres", ROLE).connect().await.unwrap()
-            }
+        if let Some(config) = &self.database {
+            return connect(config).await;
         }
+        let socket = self.data().with_file_name("run");
+        embedded::socket_options(&socket, "postgres", ROLE).connect().await.unwrap()
     }
 
     /// When the embedded PostgreSQL accepted connections that came after the one with this id.

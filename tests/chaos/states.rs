@@ -45,7 +45,7 @@ pub async fn read_only(form: Form) -> Report {
     report.within("p99 of reads", p99, Duration::from_millis(10));
     let read_only = Status::Unavailable("read_only".to_owned());
     let refused = writes.count(|event| event.status == read_only);
-    report.holds("creates refused as read_only", refused, "some", refused > 0);
+    report.holds("creates refused as read_only", &refused, "some", refused > 0);
     report.within("creates succeed after", writes.first_success(CREATES, end) - end, SECOND);
     let failed = |event: &crate::load::Event| event.status != Status::Success;
     report.none(
@@ -93,7 +93,7 @@ pub async fn connections_taken(form: Form) -> Report {
     }
     let unavailable = |status: &Status| matches!(status, Status::Unavailable(_));
     let refused = outcomes.count(|event| unavailable(&event.status));
-    report.holds("requests refused", refused, "some", refused > 0);
+    report.holds("requests refused", &refused, "some", refused > 0);
     outcomes.judge(&connect(&cluster.config("postgres", "healthcare")).await, &mut report).await;
     report
 }
@@ -123,7 +123,7 @@ pub async fn disk_full(form: Form) -> Report {
     report.within("creates succeed after", back, SECOND);
     let unavailable = |status: &Status| matches!(status, Status::Unavailable(_));
     let refused = outcomes.count(|event| unavailable(&event.status));
-    report.holds("requests refused", refused, "some", refused > 0);
+    report.holds("requests refused", &refused, "some", refused > 0);
     outcomes.judge(&service.sql().await, &mut report).await;
     drop(service);
     report

@@ -70,10 +70,8 @@ impl Exchanges {
     pub fn admit(&mut self, direction: Direction, message: &[u8], knife: &Knife) -> Admitted {
         match (direction, message.first()) {
             // Parse: the name, the text and the types of the parameters.
-            (Direction::ToServer, Some(b'P')) => {
-                if knife.is_for(message) {
-                    self.prepared.insert(text(&message[5..]).to_vec());
-                }
+            (Direction::ToServer, Some(b'P')) if knife.is_for(message) => {
+                self.prepared.insert(text(&message[5..]).to_vec());
             }
             // Bind: the portal, the name of the statement, and more.
             (Direction::ToServer, Some(b'B')) => {
