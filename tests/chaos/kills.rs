@@ -74,7 +74,7 @@ pub async fn embedded(form: Form) -> Report {
     let service = Service::embedded(&[]).await;
     let users = service.users(4).await;
     let load = Load::start(service.address(), &users, PLAN);
-    let mut killed = Vec::new();
+    let (mut killed, mut started) = (Vec::new(), Vec::new());
     for round in 0..form.pick(2, 50) {
         work(round).await;
         let before = service.postmaster();
@@ -85,11 +85,12 @@ pub async fn embedded(form: Form) -> Report {
             let postmaster = rustix::process::Pid::from_raw(before.parse().unwrap()).unwrap();
             rustix::process::kill_process(postmaster, rustix::process::Signal::KILL).unwrap();
         }
-        service.postgres_ready(&before).await;
+        started.push(service.postgres_ready(&before).await - *killed.last().unwrap());
         served(&service, &users[0]).await;
     }
     let outcomes = load.stop();
     let mut report = Report::default();
+    report.tell_time("PostgreSQL ready, median", percentile(started, 0.5));
     tell_back(&mut report, &outcomes, "back", &killed);
     outcomes.judge(&service.sql().await, &mut report).await;
     report
