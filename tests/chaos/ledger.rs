@@ -132,23 +132,10 @@ impl Ledger {
 
     /// Compares all that was told with the table.
     pub async fn compare(&self, sql: &tokio_postgres::Client, report: &mut Report) {
-        let rows = sql.query("SELECT name, id, notes FROM patients", &[]).await.unwrap();
-        let mut found: HashMap<String, Vec<(i64, String)>> = HashMap::new();
-        for row in rows {
-            let notes: Option<String> = row.get(2);
-            found.entry(row.get(0)).or_default().push((row.get(1), notes.unwrap_or_default()));
-        }
-        let (mut lost, mut twice, mut refused, mut changed) = (0, 0, 0, 0);
-        for patient in &self.patients {
-            let rows = found.get(&patient.name).map_or(&[][..], Vec::as_slice);
-            twice += usize::from(rows.len() > 1);
-            let there = rows.iter().any(|(id, _)| patient.id.is_none_or(|own| own == *id));
-            lost += usize::from(patient.presence == Presence::There && !there);
-            refused += usize::from(patient.presence == Presence::Absent && !rows.is_empty());
-            changed += usize::from(rows.iter().any(|(_, notes)| !patient.may_be(notes)));
-        }
+        let sql = sql.query("SELECT name, id, coalesce(notes, '') FROM patients", &[]);
+        let rows = sql.await.unwrap();
+        let wrong = self.wrong(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))));
         report.tell("patients written", &self.patients.len());
-        let wrong = [lost, twice, refused, changed + self.misread];
         report.holds(
             "patients lost, there twice, refused and there, of another value",
             &wrong.map(|count| count.to_string()).join(", "),
@@ -156,10 +143,76 @@ impl Ledger {
             wrong == [0; 4],
         );
     }
+
+    /// How many patients were acknowledged and are lost, are there twice, were refused or deleted
+    /// and are there, or have other notes than were acknowledged. Rows are names, ids and notes.
+    fn wrong<'a>(&self, rows: impl Iterator<Item = (&'a str, i64, &'a str)>) -> [usize; 4] {
+        let mut found: HashMap<&str, Vec<(i64, &str)>> = HashMap::new();
+        for (name, id, notes) in rows {
+            found.entry(name).or_default().push((id, notes));
+        }
+        let (mut lost, mut twice, mut refused, mut changed) = (0, 0, 0, self.misread);
+        for patient in &self.patients {
+            let rows = found.get(&*patient.name).map_or(&[][..], Vec::as_slice);
+            let there = rows.iter().any(|(id, _)| patient.id.is_none_or(|own| own == *id));
+            lost += usize::from(patient.presence == Presence::There && !there);
+            twice += usize::from(rows.len() > 1);
+            refused += usize::from(patient.presence == Presence::Absent && !rows.is_empty());
+            changed += usize::from(rows.iter().any(|(_, notes)| !patient.may_be(notes)));
+        }
+        [lost, twice, refused, changed]
+    }
 }
 
 impl Patient {
     fn may_be(&self, notes: &str) -> bool {
         self.notes == notes || self.unknown.iter().any(|unknown| unknown == notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ledger of one create, with what was told of it, and the name and the notes.
+    fn one(told: Told) -> (Ledger, String, String) {
+        let mut ledger = Ledger::default();
+        let task = ledger.next(Kind::Create, 0).unwrap();
+        ledger.note(&task, told, br#"{"id": 1}"#);
+        let name = ledger.patients[0].name.clone();
+        (ledger, name, task.notes)
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_once_as_it_was_sent() {
+        let (ledger, name, notes) = one(Told::Done);
+        let row = (&*name, 1, &*notes);
+        assert_eq!(ledger.wrong([row].into_iter()), [0, 0, 0, 0]);
+        assert_eq!(ledger.wrong([].into_iter()), [1, 0, 0, 0]);
+        assert_eq!(ledger.wrong([(&*name, 2, &*notes)].into_iter()), [1, 0, 0, 0]);
+        assert_eq!(ledger.wrong([row, row].into_iter()), [0, 1, 0, 0]);
+        assert_eq!(ledger.wrong([(&*name, 1, "other")].into_iter()), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_there_and_what_is_unknown_may_be() {
+        for (told, refused) in [(Told::NotDone, 1), (Told::Unknown, 0)] {
+            let (ledger, name, notes) = one(told);
+            assert_eq!(ledger.wrong([].into_iter()), [0, 0, 0, 0]);
+            assert_eq!(ledger.wrong([(&*name, 1, &*notes)].into_iter()), [0, 0, refused, 0]);
+        }
+    }
+
+    #[test]
+    fn an_update_of_unknown_outcome_may_last_and_others_may_not_be_lost() {
+        let (mut ledger, name, _) = one(Told::Done);
+        let mut update = |told| {
+            let task = ledger.next(Kind::Update, 0).unwrap();
+            ledger.note(&task, told, b"");
+            task.notes
+        };
+        let updates = [Told::Done, Told::Unknown, Told::Done, Told::NotDone].map(&mut update);
+        let wrong = |notes: &String| ledger.wrong([(&*name, 1, &**notes)].into_iter())[3];
+        assert_eq!(updates.each_ref().map(wrong), [1, 0, 0, 1]);
     }
 }

@@ -36,6 +36,12 @@ pub async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client 
     client
 }
 
+/// A `DATABASE_URL` without a proxy.
+fn url(cluster: &Cluster) -> String {
+    let socket = cluster.socket();
+    format!("host={} user={ROLE} dbname={ROLE}", socket.parent().unwrap().display())
+}
+
 /// The service at one address, however often it is started.
 pub struct Service {
     workplace: Workplace,
@@ -54,9 +60,7 @@ impl Service {
     }
 
     pub async fn beside(cluster: &Cluster, settings: &[(&str, &str)]) -> Self {
-        let socket = cluster.socket();
-        let url = format!("host={} user={ROLE} dbname={ROLE}", socket.parent().unwrap().display());
-        Self::with_url(&url, cluster, settings, None).await
+        Self::with_url(&url(cluster), cluster, settings, None).await
     }
 
     pub async fn behind(proxy: &Proxy, cluster: &Cluster, settings: &[(&str, &str)]) -> Self {
@@ -68,9 +72,7 @@ impl Service {
 
     /// With a limit of file descriptors.
     pub async fn limited(descriptors: u32, cluster: &Cluster, settings: &[(&str, &str)]) -> Self {
-        let socket = cluster.socket();
-        let url = format!("host={} user={ROLE} dbname={ROLE}", socket.parent().unwrap().display());
-        Self::with_url(&url, cluster, settings, Some(descriptors)).await
+        Self::with_url(&url(cluster), cluster, settings, Some(descriptors)).await
     }
 
     async fn with_url(
