@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 39;
 const WORKERS: (&str, &str) = ("WORKERS", "2");
 
 pub async fn leave(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[WORKERS]).await;
     let users = service.users(8).await;
     let before = speed(&service, &users, form).await;
@@ -112,7 +112,7 @@ async fn speed(service: &Service, users: &[String], form: Form) -> f64 {
 }
 
 pub async fn stop(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let mut service = Service::beside(&cluster, &[]).await;
     let users = service.users(8).await;
     let (mut early, mut late, mut ends) = (0, 0, Vec::new());
@@ -173,7 +173,7 @@ pub async fn few_descriptors(form: Form) -> Report {
     let mut own = getrlimit(Resource::Nofile);
     own.current = own.maximum;
     setrlimit(Resource::Nofile, own).unwrap();
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let settings = [WORKERS, ("POOL_SIZE", "8")];
     let service = Service::limited(256, &cluster, &settings).await;
     let mut asked = Vec::new();

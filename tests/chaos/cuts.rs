@@ -31,7 +31,7 @@ pub async fn with_keys(form: Form) -> Report {
 }
 
 async fn cuts(form: Form, keys: bool) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let proxy = Proxy::for_statement(cluster.socket(), STATEMENT);
     let service = Service::behind(&proxy, &cluster, &[("WORKERS", "2")]).await;
     let users = service.users(8).await;

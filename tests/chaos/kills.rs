@@ -27,7 +27,7 @@ fn tell_ready(report: &mut Report, what: &str, times: Vec<Duration>) {
 }
 
 pub async fn service(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let mut service = Service::beside(&cluster, &[]).await;
     let load = Load::start(service.address(), &service.users(4).await, PLAN);
     let mut ready = Vec::new();
@@ -97,7 +97,7 @@ pub async fn embedded(form: Form) -> Report {
 }
 
 pub async fn postgres(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let users = service.users(4).await;
     let load = Load::start(service.address(), &users, PLAN);
@@ -145,7 +145,7 @@ fn tell_back(report: &mut Report, outcomes: &Outcomes, what: &str, since: &[Inst
 }
 
 pub async fn backends(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let plan = Plan { clients: 64, kinds: READS, pause: Duration::from_millis(5) };
     let load = Load::start(service.address(), &service.users(8).await, plan);

@@ -22,7 +22,7 @@ fn failures(outcomes: &Outcomes) -> usize {
 }
 
 pub async fn table(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let users = service.users(4).await;
     let patients = Load::start(service.address(), &users, plan(8, PATIENTS));
@@ -47,7 +47,7 @@ pub async fn table(form: Form) -> Report {
 }
 
 pub async fn row(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let users = service.users(5).await;
     let body = serde_json::json!({"name": "Grace"});

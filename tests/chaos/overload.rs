@@ -26,7 +26,7 @@ pub async fn open_loop(form: Form) -> Report {
     let mut own = getrlimit(Resource::Nofile);
     own.current = own.maximum;
     setrlimit(Resource::Nofile, own).unwrap();
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let users = service.users(form.pick(8, 64)).await;
     let time = form.seconds(1, 10);

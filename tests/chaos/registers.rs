@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 const PAUSE_OF_SET: Duration = Duration::from_millis(80);
 
 pub async fn registers(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let proxy = Proxy::to(cluster.socket());
     let service = Service::behind(&proxy, &cluster, &[]).await;
     let workload = Workload::start(&service).await;
@@ -73,7 +73,7 @@ async fn faults(service: &Service, cluster: &Cluster, proxy: &Proxy) {
 }
 
 pub async fn registers_of_a_service(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let mut service = Service::beside(&cluster, &[]).await;
     let workload = Workload::start(&service).await;
     for round in 0..form.pick(2, 30) {

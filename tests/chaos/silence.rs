@@ -33,7 +33,7 @@ pub async fn network(form: Form) -> Report {
 }
 
 async fn silence(form: Form, cause: &Cause) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let proxy = Proxy::to(cluster.socket());
     let service = match cause {
         Cause::Stopped => Service::beside(&cluster, &[WORKERS]).await,

@@ -13,16 +13,18 @@ use tokio_postgres::NoTls;
 
 use crate::api::harness::program::{Program, Workplace};
 use crate::api::harness::{Client, Cluster, Proxy, free_port, random};
+use crate::report::Form;
 use crate::wire::{Outcome, Wire, request};
 
 /// As in production, the service's role is no superuser.
 const ROLE: &str = "healthcare";
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A PostgreSQL that waits for the disk as in production.
-pub async fn cluster(options: &[&str]) -> Cluster {
-    let durable = ["-c", "fsync=on", "-c", "full_page_writes=on"];
-    let cluster = Cluster::start(&[durable.as_slice(), options].concat(), &[]);
+/// A PostgreSQL, which waits for the disk where times are judged. That a process is killed loses
+/// nothing that was written.
+pub async fn cluster(form: Form, options: &[&str]) -> Cluster {
+    let durable = form.pick(&[][..], &["-c", "fsync=on", "-c", "full_page_writes=on"]);
+    let cluster = Cluster::start(&[durable, options].concat(), &[]);
     let superuser = connect(&cluster.config("postgres", "postgres")).await;
     for sql in ["CREATE ROLE healthcare LOGIN", "CREATE DATABASE healthcare OWNER healthcare"] {
         superuser.batch_execute(sql).await.unwrap();

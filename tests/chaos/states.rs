@@ -20,7 +20,7 @@ fn plan(clients: usize, kinds: &'static [Kind]) -> Plan {
 }
 
 pub async fn read_only(form: Form) -> Report {
-    let cluster = cluster(&[]).await;
+    let cluster = cluster(form, &[]).await;
     let service = Service::beside(&cluster, &[]).await;
     let users = service.users(4).await;
     let reads = Load::start(service.address(), &users, plan(8, READS));
@@ -58,7 +58,7 @@ pub async fn read_only(form: Form) -> Report {
 }
 
 pub async fn connections_taken(form: Form) -> Report {
-    let cluster = cluster(&["-c", "max_connections=60"]).await;
+    let cluster = cluster(form, &["-c", "max_connections=60"]).await;
     let service = Service::beside(&cluster, &[]).await;
     let load = Load::start(service.address(), &service.users(4).await, plan(8, MIXED));
     sleep(SECOND).await;
