@@ -1,7 +1,7 @@
-# `make run` serves, `make test` tests all of it, `make load` and `make bench` measure. What is missing
-# is installed, and nothing is asked.
+# `make run` serves, `make test` tests all of it, `make chaos` breaks what it relies on, `make load`
+# and `make bench` measure. What is missing is installed, and nothing is asked.
 
-.PHONY: run test load bench package test-packages
+.PHONY: run test chaos load bench package test-packages
 
 run:
 	.ci/install postgresql
@@ -20,6 +20,11 @@ test:
 	.ci/openapi
 	.ci/docs
 	.ci/metrics
+
+# All faults for long, on the release program; or some rows: make chaos ROWS="create cut, table locked".
+chaos:
+	.ci/install postgresql
+	ROWS="$(ROWS)" cargo test --release --test chaos -- --ignored --exact --nocapture every_bound_holds
 
 # The whole table, and its picture; or some rows: make load DURATION=3 ROUNDS=1 ROWS="get page".
 load:

@@ -9,26 +9,14 @@ use healthcare_backend::db::embedded::programs::Programs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::program::{Program, Workplace, processes_in};
+use crate::harness::processes::{self, processes_in};
+use crate::harness::program::{Program, Workplace};
 use crate::harness::{Client, until, wait_until};
 
 /// The postmaster, from PostgreSQL's pid file.
 fn postmaster(data: &Path) -> Pid {
     let notes = fs::read_to_string(data.join("cluster/postmaster.pid")).unwrap();
     Pid::from_raw(notes.lines().next().unwrap().parse().unwrap()).unwrap()
-}
-
-/// Kills all of PostgreSQL's processes, as a power failure would.
-fn kill_postgres(data: &Path) {
-    let cluster = data.join("cluster");
-    wait_until("PostgreSQL is dead", || {
-        let processes = processes_in(&cluster);
-        for process in &processes {
-            // It may have ended by itself.
-            let _ = kill_process(*process, Signal::KILL);
-        }
-        processes.is_empty().then_some(())
-    });
 }
 
 /// A user with a patient, and the patient as it was acknowledged.
@@ -60,7 +48,7 @@ async fn nothing_acknowledged_is_lost_when_service_and_database_die_together() {
     for _ in 0..2 {
         write(&program.client().with_token(ada.token()), &mut acknowledged).await;
         program.kill();
-        kill_postgres(&workplace.data());
+        processes::kill(&workplace.data().join("cluster"));
         program = workplace.serve(&[]);
         check(&program, &ada, &acknowledged).await;
     }
@@ -106,7 +94,7 @@ async fn a_database_that_dies_alone_is_started_again_by_the_service() {
     for all in [false, true, false] {
         let dead = postmaster(&workplace.data());
         if all {
-            kill_postgres(&workplace.data());
+            processes::kill(&workplace.data().join("cluster"));
         } else {
             kill_process(dead, Signal::KILL).unwrap();
         }
@@ -185,7 +173,7 @@ async fn stale_notes_with_the_id_of_a_living_process_do_not_stop_a_start() {
     let program = workplace.serve(&[]);
     let (ada, acknowledged) = begin(&program).await;
     program.kill();
-    kill_postgres(&workplace.data());
+    processes::kill(&workplace.data().join("cluster"));
     // After a reboot, any process may have the recorded id. PostgreSQL only considers those of its
     // own user.
     let mut other = Command::new("sleep");

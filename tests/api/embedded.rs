@@ -9,7 +9,8 @@ use healthcare_backend::db::embedded;
 use healthcare_backend::db::embedded::programs::Programs;
 use serde_json::json;
 
-use crate::harness::program::{Workplace, processes_in};
+use crate::harness::processes::processes_in;
+use crate::harness::program::Workplace;
 use crate::harness::{Client, until};
 
 /// A connection to the server of a data folder.

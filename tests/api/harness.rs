@@ -1,13 +1,15 @@
 //! The test harness: a private PostgreSQL, a fresh database, the real server on a free port, and
 //! clients that check the invariants of every response.
+#![allow(dead_code, unused_imports, reason = "each of the two programs of tests uses a part of it")]
 
 mod client;
 mod cluster;
 mod database;
 pub mod description;
 mod lock;
+pub mod processes;
 pub mod program;
-mod proxy;
+pub mod proxy;
 pub mod raw;
 mod server;
 pub mod socket;

@@ -1,7 +1,5 @@
 //! What the process takes part in: databases that it refuses, stops, and file descriptors.
 
-use std::process::Command;
-
 use futures_util::future::join_all;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use serde_json::json;
@@ -132,19 +130,6 @@ async fn a_second_signal_ends_it_at_once() {
     lock.release().await;
 }
 
-/// Starts the service with a limit of file descriptors.
-fn serve_with_descriptors(workplace: &Workplace, limit: u32, settings: &[(&str, &str)]) -> Program {
-    let direct = workplace.command(&[], settings);
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "ulimit -n $1; exec \"$0\""]).arg(direct.get_program());
-    command.arg(limit.to_string()).current_dir(workplace.path()).env_clear();
-    let variables = direct.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    command.envs(variables);
-    let program = Program::spawn(command);
-    program.says("the schema is up to date");
-    program
-}
-
 #[tokio::test]
 async fn more_clients_than_file_descriptors_are_refused_and_the_database_keeps_its_own() {
     let mut own = getrlimit(Resource::Nofile);
@@ -155,7 +140,8 @@ async fn more_clients_than_file_descriptors_are_refused_and_the_database_keeps_i
     let workplace = Workplace::new();
     let [url, secret] = with_database(&url);
     let settings = [url, secret, ("WORKERS", "2"), ("POOL_SIZE", "8")];
-    let program = serve_with_descriptors(&workplace, 256, &settings);
+    let program = Program::spawn(workplace.command_with_descriptors(256, &settings));
+    program.says("the schema is up to date");
     let ada = program.client().registered("ada@example.com").await;
     let mut first = kept_open(&program).await;
 

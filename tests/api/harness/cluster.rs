@@ -1,6 +1,7 @@
 //! One PostgreSQL for a run of the test binary, stopped and removed however the binary ends.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -12,24 +13,29 @@ use std::time::{Duration, Instant};
 
 use healthcare_backend::db::embedded::programs::Programs;
 
-/// Stops the server when standard input is closed, so also when the tests are killed.
+use super::processes;
+
+/// Starts the server at each line of standard input, and stops it when that is closed, so also when
+/// the tests are killed.
 const WATCH: &str = r#"
 program=$1
 folder=$2
 shift 2
-"$program" -D "$folder/data" -c listen_addresses= -c unix_socket_directories="$folder" \
-    -c max_connections=400 -c fsync=off -c full_page_writes=off -c shared_buffers=64MB \
-    -c autovacuum=off "$@" > "$folder/log" 2>&1 &
-server=$!
-read -r _
+while read -r _; do
+    "$program" -D "$folder/data" -c listen_addresses= -c unix_socket_directories="$folder" \
+        -c max_connections=400 -c fsync=off -c full_page_writes=off -c shared_buffers=64MB \
+        -c autovacuum=off "$@" >> "$folder/log" 2>&1 &
+    server=$!
+done
 kill -QUIT $server
+kill -CONT $server
 wait $server
 rm -rf "$folder"
 "#;
 
 pub struct Cluster {
     folder: PathBuf,
-    _stdin: ChildStdin,
+    stdin: ChildStdin,
 }
 
 /// The cluster of this run, started by the first test that needs it.
@@ -99,12 +105,36 @@ impl Cluster {
             watch.uid(user.uid).gid(user.gid);
         }
         let stdin = watch.spawn().unwrap().stdin.take().unwrap();
+        let cluster = Self { folder, stdin };
+        cluster.begin();
+        cluster
+    }
+
+    /// Starts the server, which does not run.
+    fn begin(&self) {
+        (&self.stdin).write_all(b"\n").unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !is_ready(&folder) {
+        while !is_ready(&self.folder) {
             assert!(Instant::now() < deadline, "PostgreSQL does not start");
-            sleep(Duration::from_millis(20));
+            sleep(Duration::from_millis(5));
         }
-        Self { folder, _stdin: stdin }
+    }
+
+    /// Kills the server, as a power failure would.
+    pub fn kill(&self) {
+        processes::kill(&self.data());
+        // It says that the server is ready.
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// Starts the server that was killed.
+    pub fn start_again(&self) {
+        self.begin();
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Where the server listens.

@@ -75,6 +75,16 @@ impl Workplace {
         command
     }
 
+    /// A command that starts the service with a limit of file descriptors.
+    pub fn command_with_descriptors(&self, limit: u32, settings: &[(&str, &str)]) -> Command {
+        let direct = self.command(&[], settings);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "ulimit -n $1; exec \"$0\""]).arg(direct.get_program());
+        command.arg(limit.to_string()).current_dir(&self.path).env_clear();
+        command.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
         Program::spawn(self.command(arguments, settings)).wait()
@@ -169,6 +179,10 @@ impl Program {
         self.stdout.so_far().contains(text)
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The resident set size, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -261,16 +275,4 @@ pub fn database_url(config: &tokio_postgres::Config) -> String {
     let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
     let options = config.get_options().map(|options| format!(" options={options}"));
     format!("host={} user={user} dbname={name}{}", folder.display(), options.unwrap_or_default())
-}
-
-/// The processes whose working directory is a folder, as those of a PostgreSQL server have their
-/// cluster.
-pub fn processes_in(folder: &Path) -> Vec<Pid> {
-    let pid =
-        |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw);
-    let works_here = |entry: &fs::DirEntry| {
-        fs::read_link(entry.path().join("cwd")).is_ok_and(|working| working == folder)
-    };
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter(works_here).filter_map(pid).collect()
 }
