@@ -11,7 +11,7 @@ use healthcare_backend::db::{ConnectOptions, migrations};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
-use crate::harness::program::processes_in;
+use crate::harness::processes::processes_in;
 use crate::harness::{Answer, Client, Cluster, Lock, REQUIREMENTS, TestDb, TestServer, until};
 
 /// The targets of a user who has the patient of this id, and a doctor.
