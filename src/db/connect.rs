@@ -33,6 +33,8 @@ pub enum ConnectError {
     /// It did not answer in time.
     Silent,
     Refused(tokio_postgres::Error),
+    /// Another attempt failed, which this one waited for.
+    AsAnother,
 }
 
 impl fmt::Display for ConnectError {
@@ -41,6 +43,7 @@ impl fmt::Display for ConnectError {
             Self::Lookup(_) => f.write_str("a host's name cannot be looked up"),
             Self::Silent => f.write_str("it does not answer"),
             Self::Refused(error) => error.fmt(f),
+            Self::AsAnother => f.write_str("another attempt has just failed"),
         }
     }
 }
@@ -49,7 +52,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Lookup(error) => Some(error),
-            Self::Silent => None,
+            Self::Silent | Self::AsAnother => None,
             Self::Refused(error) => error.source(),
         }
     }
@@ -66,7 +69,7 @@ impl ConnectError {
     pub fn describe(&self) -> String {
         let code = match self {
             Self::Refused(error) => error.code(),
-            Self::Lookup(_) | Self::Silent => None,
+            Self::Lookup(_) | Self::Silent | Self::AsAnother => None,
         };
         code.map_or_else(|| self.to_string(), |code| format!("SQLSTATE {}", code.code()))
     }

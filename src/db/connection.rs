@@ -9,13 +9,13 @@ use std::time::Duration;
 use deadpool::managed::{self, Metrics, RecycleError};
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, Config, Row, Statement};
 
-use super::connect::ConnectError;
+use super::connect::{ClientAndTask, ConnectError};
 use super::errors::{self, Aftermath};
 use super::pulse::Pulse;
 use super::{ConnectOptions, Sql};
@@ -84,6 +84,14 @@ pub struct Manager {
     options: ConnectOptions,
     purpose: Purpose,
     pulse: Arc<Pulse>,
+    attempts: Arc<Attempts>,
+}
+
+/// Attempts to connect. While they fail, one is made at a time.
+#[derive(Default)]
+struct Attempts {
+    failing: AtomicBool,
+    last_failure: Mutex<Option<Instant>>,
 }
 
 /// A connection with its statements, by the index of [`Sql`].
@@ -139,12 +147,34 @@ impl managed::Manager for Manager {
 
 impl Manager {
     pub fn new(options: &ConnectOptions, purpose: Purpose, pulse: Arc<Pulse>) -> Self {
-        Self { options: with_limits(options, purpose), purpose, pulse }
+        let options = with_limits(options, purpose);
+        Self { options, purpose, pulse, attempts: Arc::default() }
+    }
+
+    /// After an attempt has failed, one is made at a time, and all who waited for it share how it
+    /// failed: a server that refuses connections is not asked by each request.
+    async fn connect(&self) -> Result<ClientAndTask, ConnectError> {
+        let Attempts { failing, last_failure } = &*self.attempts;
+        let asked = Instant::now();
+        let mut turn = None;
+        if failing.load(Ordering::Relaxed) {
+            let last_failure = last_failure.lock().await;
+            if last_failure.is_some_and(|failed| failed > asked) {
+                return Err(ConnectError::AsAnother);
+            }
+            turn = Some(last_failure);
+        }
+        let connected = self.options.connect_fast().await;
+        failing.store(connected.is_err(), Ordering::Relaxed);
+        if let Some(mut last_failure) = turn {
+            *last_failure = connected.is_err().then(Instant::now);
+        }
+        connected
     }
 
     async fn open(&self) -> Result<Connection, ConnectError> {
         let generation = self.pulse.generation();
-        let (client, task) = self.options.connect_fast().await?;
+        let (client, task) = self.connect().await?;
         let connection = Connection {
             client: ClientWrapper::new(client, task),
             statements: Sql::ALL.iter().map(|_| OnceCell::new()).collect(),

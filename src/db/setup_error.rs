@@ -51,7 +51,9 @@ impl SetupError {
         match error {
             ConnectError::Refused(error) => Self::because(WHAT, error),
             ConnectError::Lookup(cause) => Self::unavailable(format!("{WHAT}: {error}: {cause}")),
-            ConnectError::Silent => Self::unavailable(format!("{WHAT}: {error}")),
+            ConnectError::Silent | ConnectError::AsAnother => {
+                Self::unavailable(format!("{WHAT}: {error}"))
+            }
         }
     }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use healthcare_backend::db::{ConnectOptions, Pool, Pulse, SharedConnection, Warmth, keep_warm};
+use futures_util::future::join_all;
+use healthcare_backend::db::{
+    ConnectOptions, Pool, Pulse, SharedConnection, Sql, Warmth, keep_warm,
+};
+use healthcare_backend::error::Error;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -114,6 +118,27 @@ async fn an_instance_is_not_ready_while_its_workers_have_no_connections_with_sta
     assert_eq!(detail, "The connections to the database are lost and cannot be made anew.");
     owner.batch_execute(show).await.unwrap();
     until("the instance is ready again", ready).await;
+}
+
+#[tokio::test]
+async fn while_connecting_fails_one_attempt_serves_all_who_wait_for_a_connection_of_a_pool() {
+    let database = TestDb::new().await;
+    let proxy = Proxy::to(cluster().socket());
+    let config = database.config();
+    let config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    let pool = Pool::new(&ConnectOptions::plain(config), 8).unwrap();
+    proxy.lead_to(None);
+    let ask = || pool.query(Sql::DoctorsGet, &[&1_i64]);
+    ask().await.unwrap_err();
+    let before = proxy.accepted();
+    for failed in join_all((0..8).map(|_| ask())).await {
+        assert!(matches!(failed, Err(Error::DatabaseUnavailable { .. })), "{failed:?}");
+    }
+    assert_eq!(proxy.accepted() - before, 1);
+    proxy.lead_to(Some(&cluster().socket()));
+    for found in join_all((0..8).map(|_| ask())).await {
+        assert!(found.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

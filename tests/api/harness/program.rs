@@ -273,6 +273,6 @@ impl Output {
 pub fn database_url(config: &tokio_postgres::Config) -> String {
     let [Host::Unix(folder)] = config.get_hosts() else { panic!("not on a socket") };
     let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
-    let options = config.get_options().map(|options| format!(" options={options}"));
+    let options = config.get_options().map(|options| format!(" options='{options}'"));
     format!("host={} user={user} dbname={name}{}", folder.display(), options.unwrap_or_default())
 }
