@@ -56,6 +56,11 @@ impl Pulse {
         generation >= self.oldest_usable.load(Ordering::Relaxed)
     }
 
+    /// The server that was read-only takes changes again.
+    pub fn settle(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
+    }
+
     /// The address may lead to another server by now: all connections are opened anew, and reads go
     /// on over the old ones until that is done.
     pub fn renew(&self) {

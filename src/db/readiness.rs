@@ -156,12 +156,8 @@ impl Readiness {
     async fn beat(&self, heart: &mut Option<Heart>) -> Beat {
         let was_read_only =
             matches!(&*self.latest.borrow(), Some(Answer { ready: Err(Error::ReadOnly), .. }));
-        let doubted = self.pulse.is_doubted();
-        let is_good = |heart: &mut Heart| {
-            !(was_read_only || doubted) || heart.opened.elapsed() < REPLACE_INTERVAL
-        };
-        let old = heart.take_if(is_good);
-        let (new, answer) = match old {
+        let mut doubted = self.pulse.is_doubted();
+        let (new, answer) = match heart.take() {
             None => self.open().await?,
             Some(old) => {
                 let another = async {
@@ -171,8 +167,17 @@ impl Readiness {
                 tokio::select! {
                     answer = old.ask() => match answer {
                         Ok(answer) => {
-                            *heart = Some(old);
-                            return Ok(answer);
+                            if was_read_only && answer.is_ok() {
+                                // It was promoted, and so all connections are good again.
+                                self.pulse.settle();
+                                doubted = false;
+                            }
+                            let is_suspect = doubted || matches!(answer, Err(Error::ReadOnly));
+                            if !is_suspect || old.opened.elapsed() < REPLACE_INTERVAL {
+                                *heart = Some(old);
+                                return Ok(answer);
+                            }
+                            self.open().await?
                         }
                         Err(_) => self.open().await?,
                     },

@@ -172,7 +172,7 @@ async fn accounts_and_the_database_are_counted() {
         ("database_ready", 1),
         ("database_connection_failures_total", 0),
         ("database_connection_replacements_total", 0),
-        ("database_shared_connections_opened_total", 1),
+        ("database_shared_connections_opened_total", 4),
         ("database_shared_statements", 0),
         ("database_pool_size{share=\"writes\"}", 4),
         ("database_pool_size{share=\"lists\"}", 2),
