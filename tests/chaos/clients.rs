@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::ledger::{Ledger, Told};
 use crate::load::{Kind, Load, Outcomes, Plan, READS, Status, percentile};
-use crate::report::{Form, Report};
+use crate::report::{Form, Report, duration};
 use crate::stage::{Service, cluster};
 use crate::wire::{Outcome, Wire, request};
 
@@ -147,7 +147,7 @@ pub async fn stop(form: Form) -> Report {
     report.tell_time("exit, median", percentile(ends.clone(), 0.5));
     let slowest = ends.into_iter().max().unwrap();
     let bound = Duration::from_secs(10);
-    report.holds("exit", &format!("{slowest:?}"), &format!("{bound:?}"), slowest < bound);
+    report.holds("exit", &duration(slowest), "within 10 s", slowest < bound);
     all.judge_answered(
         &crate::stage::connect(&cluster.config("postgres", "healthcare")).await,
         &mut report,

@@ -125,7 +125,7 @@ impl Line {
     }
 }
 
-fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let milliseconds = duration.as_secs_f64() * 1000.0;
     if milliseconds < 10.0 {
         format!("{milliseconds:.1} ms")
