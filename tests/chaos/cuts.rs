@@ -118,7 +118,6 @@ async fn a_create_whose_connection_is_cut_is_there_once_if_it_was_acknowledged()
 }
 
 #[tokio::test]
-#[ignore = "keys are not looked at yet"]
 async fn a_create_that_is_repeated_with_its_key_is_there_exactly_once() {
     with_keys(Form::Short).await.assert();
 }

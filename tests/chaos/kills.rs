@@ -188,7 +188,6 @@ async fn every_request_is_answered_while_the_database_is_killed() {
 }
 
 #[tokio::test]
-#[ignore = "reads are not tried again yet"]
 async fn no_read_fails_when_all_its_backends_are_terminated() {
     backends(Form::Short).await.assert();
 }
