@@ -147,20 +147,20 @@ impl Page<'_> {
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
-    /// Histograms of values that are `scale` of the metric's unit.
+    /// Histograms of values of which `units` make one of the metric's.
     fn histograms<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
-        scale: f64,
+        units: f64,
         series: impl IntoIterator<Item = (L, Histogram)>,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (labels, histogram) in series {
             let buckets: Vec<(f64, u64)> =
-                histogram.buckets().map(|(bound, count)| (float(bound) * scale, count)).collect();
+                histogram.buckets().map(|(bound, count)| (float(bound) / units, count)).collect();
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                float(histogram.sum()) * scale,
+                float(histogram.sum()) / units,
                 histogram.count(),
                 &buckets,
                 None,

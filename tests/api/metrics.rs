@@ -189,7 +189,7 @@ async fn accounts_and_the_database_are_counted() {
     assert!(samples.get("database_connections_opened_total") >= 2);
     assert!(samples.get("password_hash_queue_limit") > 1);
 
-    // Four changes of one row fill this user's half of the share, and the others wait.
+    // One row has one connection of a share of four, and the other changes wait.
     let locks = TestServer::start_at(database.config_for_locks(), Arc::clone(&database), &settings);
     let busy = locks.await;
     let user = Client::new(busy.address()).with_token(user.token());
@@ -201,10 +201,10 @@ async fn accounts_and_the_database_are_counted() {
         })
         .collect();
     lock.awaited_by(1).await;
-    until("two wait for a connection", async || {
+    until("three wait for a connection", async || {
         let samples = Samples::of(&busy.anyone()).await;
-        (samples.get("database_pool_waiting{share=\"writes\"}") == 2
-            && samples.get("database_pool_in_use{share=\"writes\"}") == 2
+        (samples.get("database_pool_waiting{share=\"writes\"}") == 3
+            && samples.get("database_pool_in_use{share=\"writes\"}") == 1
             && samples.get("http_requests_in_flight") == 5)
             .then_some(())
     })
@@ -214,7 +214,7 @@ async fn accounts_and_the_database_are_counted() {
         change.await.unwrap();
     }
     let samples = Samples::of(&busy.anyone()).await;
-    assert_eq!(samples.get("database_pool_wait_seconds_count{share=\"writes\"}"), 2);
+    assert_eq!(samples.get("database_pool_wait_seconds_count{share=\"writes\"}"), 3);
     assert_eq!(samples.get("database_pool_waiting{share=\"writes\"}"), 0);
 }
 

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::metrics::{ConnectionMetrics, Histogram, WorkerMetrics};
 
 /// Recorded in microseconds.
-pub const SECONDS: f64 = 1e-6;
+pub const SECONDS: f64 = 1e6;
 
 pub fn write(page: &mut Page<'_>, app: &App, workers: &[Arc<WorkerMetrics>]) -> fmt::Result {
     // Sorted, so that two scrapes are easy to compare.
