@@ -25,7 +25,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// After this time without an answer the database counts as away. It is far longer than an answer
 /// takes on a busy machine, and with the interval shorter than the second after which a silent
 /// database must be noticed.
-const SILENCE: Duration = Duration::from_millis(800);
+const SILENCE: Duration = Duration::from_millis(600);
 /// How often another attempt to connect begins while the others have not ended: one that began
 /// during the silence of a network may never end.
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(500);
