@@ -80,17 +80,18 @@ pub async fn serve(
     let cross_origin = worker.app.config.cors_origins.inspect(&request);
     let id = worker.app.request_ids.next(client_request_id(request.headers()));
     let entry = AccessLogEntry::begin(&worker, peer, id, &request);
+    let route = Route::parse(request.uri().path());
     let mut response = if request.method().is_safe() {
-        run_and_log(&worker, peer, entry, request).await
+        run_and_log(&worker, peer, entry, route, request).await
     } else {
         let (id, trace) = (entry.id.clone(), entry.trace.clone());
         let failed =
             |error| with_common_headers(problem::response(&error, &id, trace.as_ref()), id.clone());
-        let limit = answer_timeout(&request);
+        let limit = answer_timeout(route);
         let task_worker = Arc::clone(&worker);
         let task = worker
             .tasks
-            .spawn(async move { run_and_log(&task_worker, peer, entry, request).await });
+            .spawn(async move { run_and_log(&task_worker, peer, entry, route, request).await });
         match timeout(limit, task).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => failed(Error::internal("a task ended")),
@@ -108,8 +109,8 @@ pub async fn serve(
 }
 
 /// From the head of a request that may write to that of its response.
-fn answer_timeout(request: &Request) -> Duration {
-    match Route::parse(request.uri().path()) {
+fn answer_timeout(route: Option<Route>) -> Duration {
+    match route {
         // Its body has timeouts of its own, and then all of it is inserted.
         Some(Route::PatientsImport) => upload::TOTAL_TIMEOUT + BULK_TIMEOUT,
         _ => ANSWER_TIMEOUT,
@@ -121,10 +122,10 @@ async fn run_and_log(
     worker: &Worker,
     peer: Peer,
     mut entry: AccessLogEntry,
+    route: Option<Route>,
     request: Request,
 ) -> Response {
     let safe = request.method().is_safe();
-    let route = Route::parse(request.uri().path());
     let route = route.filter(|route| peer.listener.serves(*route, worker));
     let limit = route.map_or(ANSWER_TIMEOUT, |route| route.time_limit(request.method()));
     let end = entry.started + limit;

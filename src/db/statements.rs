@@ -14,8 +14,7 @@ macro_rules! statements {
         }
 
         impl Sql {
-            /// Those of single requests, in the order of their discriminants. They are prepared on
-            /// every connection when it is opened.
+            /// Those of single requests, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// Those that add many rows, in the order in which a connection of its own runs them.
