@@ -7,11 +7,10 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::export::export;
-use crate::harness::program::{Ended, Program, Workplace, database_url};
+use crate::harness::program::{Ended, Program, SECRET, Workplace, database_url};
 use crate::harness::{TestDb, TestServer, free_port};
 use crate::import::NDJSON;
 
-const SECRET: &str = "a secret of the tests, 32 bytes or more";
 const PASSWORD: &str = "correct horse\n";
 
 fn settings(database: &TestDb) -> [(&'static str, String); 2] {

@@ -11,18 +11,12 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::program::{Ended, Program, Workplace, database_url};
+use crate::harness::program::{Ended, Program, SECRET, Workplace, database_url, with_database};
 use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Client, Lock, TestDb, random};
 
-const SECRET: &str = "a secret of the tests, 32 bytes or more";
 /// A part of every secret.
 const HIDDEN: &str = "hunter2";
-
-/// The settings for an existing database.
-fn with_database(url: &str) -> [(&str, &str); 2] {
-    [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
-}
 
 #[test]
 fn a_wrong_setting_is_one_line_that_names_it_and_hides_its_value() {

@@ -7,10 +7,9 @@ use healthcare_backend::db::ConnectOptions;
 use serde_json::json;
 use tokio_postgres::{Client as Database, NoTls};
 
-use crate::harness::program::{Program, Workplace, database_url};
+use crate::harness::program::{Program, SECRET, Workplace, database_url};
 use crate::harness::{Cluster, TestDb, free_port, random, until};
 
-const SECRET: &str = "a secret of the tests, 32 bytes or more";
 /// Makes a server read-only, like a standby.
 const READ_ONLY: &str = "default_transaction_read_only=on";
 /// A part of every secret.

@@ -6,16 +6,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::program::{Program, Workplace, database_url};
+use crate::harness::program::{Program, Workplace, database_url, with_database};
 use crate::harness::socket::{read_head, read_to_end, request, send};
 use crate::harness::{Lock, TestDb};
-
-const SECRET: &str = "a secret of the tests, 32 bytes or more";
-
-/// The settings for an existing database.
-fn with_database(url: &str) -> [(&str, &str); 2] {
-    [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
-}
 
 fn live() -> String {
     request("GET", "/health/live", "", "")

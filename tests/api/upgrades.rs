@@ -12,15 +12,8 @@ use hyper::Method;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 
-use crate::harness::program::{Program, Workplace, database_url};
+use crate::harness::program::{Program, Workplace, database_url, with_database};
 use crate::harness::{Client, Cluster, Proxy, TestDb, cluster, random, until};
-
-const SECRET: &str = "a secret of the tests, 32 bytes or more";
-
-/// The settings for an existing database.
-fn with_database(url: &str) -> [(&str, &str); 2] {
-    [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
-}
 
 /// The state that a newer program leaves: with a migration that this program does not know.
 async fn upgrade(database: &TestDb, minimum: Option<&str>) {

@@ -269,6 +269,14 @@ impl Output {
     }
 }
 
+/// What the tests' programs sign tokens with.
+pub const SECRET: &str = "a secret of the tests, 32 bytes or more";
+
+/// The settings for an existing database.
+pub fn with_database(url: &str) -> [(&str, &str); 2] {
+    [("DATABASE_URL", url), ("JWT_SECRET", SECRET)]
+}
+
 /// A `DATABASE_URL` for the tests' own cluster.
 pub fn database_url(config: &tokio_postgres::Config) -> String {
     let [Host::Unix(folder)] = config.get_hosts() else { panic!("not on a socket") };
