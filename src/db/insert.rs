@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::metrics::BatchMetrics;
 
 /// The most rows in one statement.
-const MAX_ROWS: usize = 64;
+const MAX_ROWS: usize = 256;
 /// After how long without an answer the statement in flight counts as blocked by a lock on another
 /// user's row, and no row waits behind it.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ impl<V: ToSql + Sync> Inserts<V> {
     pub async fn insert(&self, row: NewRow<V>) -> Result<Inserted> {
         match self.batcher.ask(row, |rows| self.insert_all(rows)).await {
             BatchOutcome::Answered(inserted) => inserted,
-            BatchOutcome::TimedOut(row) => self.insert_alone(&row).await,
+            BatchOutcome::Released(row) => Box::pin(self.insert_alone(&row)).await,
             BatchOutcome::Lost => {
                 // The row may or may not have been inserted, so a retry could insert it twice.
                 let cause = format!("{}: no answer", self.statements.many.file());

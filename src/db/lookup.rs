@@ -37,7 +37,7 @@ impl PatientLookups {
         match self.batcher.ask(key, |keys| self.get_all(keys)).await {
             BatchOutcome::Answered(found) => found,
             // A read can be repeated.
-            BatchOutcome::TimedOut(_) | BatchOutcome::Lost => self.get_one(key).await,
+            BatchOutcome::Released(_) | BatchOutcome::Lost => Box::pin(self.get_one(key)).await,
         }
     }
 
