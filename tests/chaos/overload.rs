@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::load::percentile;
@@ -88,7 +88,6 @@ fn requests(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.unwrap().block_on(async {
         let turns = Arc::new(Semaphore::new(0));
-        let stopped = AtomicBool::new(false);
         let mut wires: Vec<_> = (0..clients).map(|_| Wire::to(address)).collect();
         // A few at a time, because this is not about a storm of new connections.
         for some in wires.chunks_mut(64) {
@@ -97,48 +96,53 @@ fn requests(
             }
         }
         let until = Instant::now() + time;
-        let running = wires.into_iter().enumerate().map(async |(number, mut wire)| {
+        // Each a task of its own: within one they would share the little that one may do in a turn.
+        let mut running = JoinSet::new();
+        for (number, wire) in wires.into_iter().enumerate() {
             let body = format!(r#"{{"name":"Patient {number}"}}"#);
             let token = &users[number % users.len()];
             let create = request("POST", "/api/patients", token, &body, None);
-            let mut seen = Seen::default();
-            loop {
-                if rate.is_some() {
-                    turns.acquire().await.unwrap().forget();
-                }
-                if stopped.load(Ordering::Relaxed) || Instant::now() >= until {
-                    return seen;
-                }
-                let sent = Instant::now();
-                let outcome = wire.ask(&create).await;
-                if Instant::now() >= until {
-                    return seen;
-                }
-                match outcome {
-                    Outcome::Answered(reply) if reply.status == 201 => {
-                        seen.created.push(sent.elapsed());
-                    }
-                    Outcome::Answered(reply) if reply.status == 503 => {
-                        seen.refused.push(sent.elapsed());
-                    }
-                    _ => seen.other += 1,
-                }
-            }
-        });
-        let pace = async {
-            pace(&turns, rate.unwrap_or_default(), clients, until).await;
-            stopped.store(true, Ordering::Relaxed);
-            turns.add_permits(clients);
-        };
-        let (all, ()) = tokio::join!(join_all(running), pace);
+            let turns = rate.is_some().then(|| Arc::clone(&turns));
+            running.spawn(client(wire, create, turns, until));
+        }
+        pace(&turns, rate.unwrap_or_default(), clients, until).await;
+        turns.add_permits(clients);
         let mut sum = Seen::default();
-        for seen in all {
+        for seen in running.join_all().await {
             sum.created.extend(seen.created);
             sum.refused.extend(seen.refused);
             sum.other += seen.other;
         }
         sum
     })
+}
+
+/// Creates a patient whenever it is its turn, if there are turns, until the end.
+async fn client(
+    mut wire: Wire,
+    create: Vec<u8>,
+    turns: Option<Arc<Semaphore>>,
+    until: Instant,
+) -> Seen {
+    let mut seen = Seen::default();
+    loop {
+        if let Some(turns) = &turns {
+            turns.acquire().await.unwrap().forget();
+        }
+        let sent = Instant::now();
+        if sent >= until {
+            return seen;
+        }
+        let outcome = wire.ask(&create).await;
+        if Instant::now() >= until {
+            return seen;
+        }
+        match outcome {
+            Outcome::Answered(reply) if reply.status == 201 => seen.created.push(sent.elapsed()),
+            Outcome::Answered(reply) if reply.status == 503 => seen.refused.push(sent.elapsed()),
+            _ => seen.other += 1,
+        }
+    }
 }
 
 /// Lets requests go at a rate. Those that find no connection free are not made up for.
