@@ -1,7 +1,7 @@
 //! Connections with their prepared statements, and the manager that opens them, asks on them and
 //! knows which are still good, for the pool and the shared connections alike.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -126,7 +126,8 @@ impl managed::Manager for Manager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, Self::Error> {
-        let connection = self.open().await;
+        // Boxed, or each request would have the space that opening a connection needs.
+        let connection = Box::pin(self.open()).await;
         let DatabaseConnectionMetrics { opened, failed, .. } = &self.pulse.connections;
         let outcome = if connection.is_ok() { opened } else { failed };
         outcome.increment();
@@ -222,11 +223,11 @@ impl Manager {
             if sql.is_change() && rows.as_ref().is_err_and(|error| error.as_db_error().is_some()) {
                 // PostgreSQL reports an error before it rolls back, and only then frees the locks,
                 // which the next attempt may need: this one is answered after that.
-                let _ = connection.client.simple_query("").await;
+                let _ = Box::pin(connection.client.simple_query("")).await;
             }
             rows
         };
-        self.answer(connection, sql, rows).await
+        self.answer(connection, sql, pin!(rows)).await
     }
 
     /// Waits for an answer on a connection, until the deadline of the request and no longer than the
@@ -236,10 +237,9 @@ impl Manager {
         &self,
         connection: &Connection,
         sql: Sql,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> StatementOutcome<T> {
         let end = deadline::within(self.purpose.response_timeout(), Duration::ZERO);
-        let mut answer = pin!(answer);
         loop {
             let pause = end.min(Instant::now() + AWAY_CHECK);
             match timeout_at(pause, &mut answer).await {
@@ -298,13 +298,17 @@ impl Connection {
     /// serve others, while a table is locked.
     pub async fn statement(&self, sql: Sql) -> Result<&Statement, tokio_postgres::Error> {
         let cell = &self.statements[sql as usize];
+        if let Some(statement) = cell.get() {
+            return Ok(statement);
+        }
+        // Boxed, or each request would have the space that only the first needs.
         let prepare = || async {
             self.client.prepare(sql.text()).await.inspect_err(|error| {
                 let code = error.code().map(SqlState::code).unwrap_or_default();
                 tracing::error!(statement = sql.file(), code, "cannot be prepared");
             })
         };
-        cell.get_or_try_init(prepare).await
+        Box::pin(cell.get_or_try_init(prepare)).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! by kind of work. Every wait has a timeout, and no caller inherits another's unfinished
 //! statement.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -126,7 +127,7 @@ impl Pool {
             let row = row?;
             committed.map(|()| row)
         };
-        let outcome = self.manager().answer(connection, sql, transaction).await;
+        let outcome = self.manager().answer(connection, sql, pin!(transaction)).await;
         in_use.finish(outcome)
     }
 

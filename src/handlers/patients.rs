@@ -32,13 +32,17 @@ pub async fn create(worker: &Worker, user: AuthUser, request: Request) -> Result
     // Only small rows are batched, because a batch is held in memory.
     let large = body.len() > SMALL;
     let inserted = if large && keyed.is_none() {
-        Inserted::Row(insert(worker, Sql::PatientsCreate, user, values).await?)
+        Inserted::Row(Box::pin(insert(worker, Sql::PatientsCreate, user, values)).await?)
     } else {
         let values = with_owner(user, values.map(Value::into_owned));
         let key = keyed.map(|keyed| keyed.with_body(&body));
         let row = NewRow { user: user.id(), values, key };
         let inserts = &worker.patient_inserts;
-        if large { inserts.insert_alone(&row).await? } else { inserts.insert(row).await? }
+        if large {
+            Box::pin(inserts.insert_alone(&row)).await?
+        } else {
+            inserts.insert(row).await?
+        }
     };
     match inserted {
         Inserted::Row(row) => {

@@ -76,7 +76,9 @@ pub async fn whole(
     if !large {
         return Ok(Some((found, lease)));
     }
-    Ok(worker.lists.of(user.id()).query_opt(sql, key).await?.map(|row| (row, lease)))
+    // Boxed, because it is rare and needs much space.
+    let again = worker.lists.of(user.id());
+    Ok(Box::pin(again.query_opt(sql, key)).await?.map(|row| (row, lease)))
 }
 
 /// A statement that changes a resource, and its form for a request with an `Idempotency-Key`.
