@@ -29,9 +29,9 @@
 //!   and the embedded server.
 //!
 //! Used throughout are [`config`] (the settings), [`error`] (every way to fail, with its code),
-//! [`json`] (serialization), [`metrics`] (what is counted), [`deadline`] (of a request,
-//! handed down), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and `src/log.rs`, is the program: it parses the command line and uses the
-//! rest as a library.
+//! [`json`] (serialization), [`metrics`] (what is counted), [`deadline`] (of a request, handed
+//! down), [`id`] and [`secret`]. `src/main.rs`, with `src/commands/` and `src/log.rs`, is the
+//! program: it parses the command line and uses the rest as a library.
 //!
 //! # The layers
 //!
