@@ -41,8 +41,9 @@ pub enum BatchOutcome<I, O> {
 /// Batches inputs `I` that are each answered with an `O`.
 pub struct Batcher<I, O> {
     shared: Arc<Shared<I, O>>,
-    /// How long the statement under way may take before what is queued behind it is released; None
-    /// for no limit.
+    /// How long the statement under way may take before what is queued behind it is released. None
+    /// for statements that only what concerns all of them can hold up: what is queued behind one that
+    /// was not answered fails with it, because it would wait for the same once more.
     slow_after: Option<Duration>,
 }
 
@@ -122,6 +123,9 @@ impl<I, O> Batcher<I, O> {
         let answers = self.watch(Box::pin(run(batch.inputs))).await;
         let mut answers = answers.into_iter();
         let own = answers.next();
+        if let (None, Some(Err(error))) = (self.slow_after, &own) {
+            self.shared.fail(error);
+        }
         for (follower, answer) in batch.followers.into_iter().zip(answers) {
             let _ = follower.send(Notice::Answer(answer));
         }
@@ -207,6 +211,17 @@ impl<I, O> Shared<I, O> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends the wait of all that are queued, if this is the error of a statement that has waited in
+    /// vain.
+    fn fail(&self, error: &Error) {
+        if matches!(error, Error::Locked { .. } | Error::DatabaseUnavailable { .. }) {
+            for pending in self.lock().pending.drain(..) {
+                let _ = pending.notify.send(Notice::Answer(Err(error.clone())));
+            }
+            self.metrics.waiting.set(0);
+        }
+    }
+
     /// Hands as many inputs back as one statement serves, if none was answered for this time.
     fn release(&self, slow_after: Duration) {
         let now = Instant::now();
@@ -280,140 +295,4 @@ pub fn in_order(rows: Vec<Row>, count: usize) -> Result<Vec<Option<Row>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use std::cell::RefCell;
-
-    use futures_util::future::join_all;
-    use tokio::time::sleep;
-
-    use super::*;
-
-    #[track_caller]
-    fn answered(outcome: BatchOutcome<u64, u64>) -> u64 {
-        let BatchOutcome::Answered(answer) = outcome else { panic!("not answered") };
-        answer.unwrap()
-    }
-
-    /// Asks for the numbers below `requests` concurrently, and returns the batches that were sent.
-    async fn batches(requests: u64, round_trip: Duration) -> Vec<Vec<u64>> {
-        let round_trips = Arc::new(RoundTrip::default());
-        round_trips.record(round_trip);
-        let batcher = Batcher::new(4, None, round_trips);
-        let sent = RefCell::new(Vec::new());
-        let ask = |number| {
-            batcher.ask(number, async |numbers: Vec<u64>| {
-                sent.borrow_mut().push(numbers.clone());
-                sleep(round_trip).await;
-                numbers.into_iter().map(|number| Ok(10 * number)).collect()
-            })
-        };
-        let answers = join_all((0..requests).map(ask)).await;
-        for (number, answer) in (0..).zip(answers) {
-            assert_eq!(answered(answer), 10 * number);
-        }
-        sent.into_inner()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_that_arrive_while_a_near_database_works_are_batched() {
-        let sent = batches(7, Duration::from_micros(100)).await;
-        assert_eq!(sent, [vec![0], vec![1, 2, 3, 4], vec![5, 6]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_far_database_has_several_statements_under_way() {
-        let sent = batches(7, Duration::from_millis(1)).await;
-        assert_eq!(sent, [vec![0], vec![1], vec![2], vec![3], vec![4], vec![5, 6]]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cancelled_leader_hands_the_lead_to_the_next() {
-        let batcher = Batcher::new(4, None, Arc::default());
-        let run = async |numbers: Vec<u64>| {
-            sleep(Duration::from_secs(1)).await;
-            numbers.into_iter().map(Ok).collect::<Vec<_>>()
-        };
-        let mut first = Box::pin(batcher.ask(1, run));
-        let mut second = Box::pin(batcher.ask(2, run));
-        assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
-        assert!(timeout(Duration::from_millis(1), &mut second).await.is_err());
-        drop(first);
-        assert_eq!(answered(second.await), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_long_queue_leaves_no_batch_while_statements_are_answered() {
-        let slow_after = Duration::from_millis(100);
-        let batcher = Batcher::new(4, Some(slow_after), Arc::default());
-        let sent = RefCell::new(Vec::new());
-        let run = async |numbers: Vec<u64>| {
-            sent.borrow_mut().push(numbers.len());
-            sleep(Duration::from_millis(90)).await;
-            numbers.into_iter().map(Ok).collect::<Vec<_>>()
-        };
-        let answers = join_all((0..33).map(|number| batcher.ask(number, run))).await;
-        for (number, answer) in (0..).zip(answers) {
-            assert_eq!(answered(answer), number);
-        }
-        assert_eq!(sent.into_inner(), [1, 4, 4, 4, 4, 4, 4, 4, 4]);
-    }
-
-    /// Asks for each of the numbers from 1 on so many milliseconds after a statement has begun that
-    /// takes `took`, as all others do: which were refused, and which were released, each with how long
-    /// that took.
-    async fn left(
-        batcher: &Batcher<u64, u64>,
-        took: u64,
-        after: &[u64],
-    ) -> (Vec<(u64, u128)>, Vec<(u64, u128)>) {
-        let run = async |numbers: Vec<u64>| {
-            sleep(Duration::from_millis(took)).await;
-            numbers.into_iter().map(Ok).collect::<Vec<_>>()
-        };
-        let asking = (0..).zip([0].iter().chain(after)).map(async |(number, after)| {
-            sleep(Duration::from_millis(*after)).await;
-            let asked = Instant::now();
-            (number, batcher.ask(number, run).await, asked.elapsed().as_millis())
-        });
-        let (mut refused, mut released) = (Vec::new(), Vec::new());
-        for (number, outcome, waited) in join_all(asking).await {
-            match outcome {
-                BatchOutcome::Answered(Err(Error::Overloaded { .. })) => {
-                    refused.push((number, waited));
-                }
-                BatchOutcome::Released(input) => {
-                    assert_eq!(input, number);
-                    released.push((number, waited));
-                }
-                outcome => assert_eq!(answered(outcome), number),
-            }
-        }
-        (refused, released)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_would_be_served_too_late_is_refused_at_once() {
-        let batcher = Batcher::new(1, Some(Duration::from_secs(9)), Arc::default());
-        // The first in the queue has waited for 0.49 s, and then for more than half of what there is.
-        let (refused, _) = left(&batcher, 600, &[1, 490, 510, 590]).await;
-        assert_eq!(refused, [(3, 0), (4, 0)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_has_waited_for_too_long_is_refused() {
-        let batcher = Batcher::new(1, Some(Duration::from_secs(9)), Arc::default());
-        let (refused, _) = left(&batcher, 700, &[10, 20]).await;
-        assert_eq!(refused, [(2, 1380)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn behind_a_slow_statement_a_few_are_released_at_a_time() {
-        let batcher = Batcher::new(2, Some(Duration::from_millis(100)), Arc::default());
-        let (refused, released) = left(&batcher, 450, &[1, 1, 1, 1, 1, 310]).await;
-        assert_eq!(refused, []);
-        // The last finds the statement slow, and one only released so far.
-        assert_eq!(released, [(1, 99), (2, 99), (3, 199), (4, 199), (5, 299), (6, 0)]);
-    }
-}
+mod tests;
