@@ -36,6 +36,11 @@ pub fn within(most: Duration, reserve: Duration) -> Instant {
     end.map_or(now + most, |end| end.checked_sub(reserve).unwrap_or(now).min(now + most))
 }
 
+/// Whether the time of this request is over.
+pub fn is_over() -> bool {
+    DEADLINE.try_with(|deadline| deadline.end.get() <= Instant::now()).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::time::advance;
@@ -51,8 +56,11 @@ mod tests {
             assert_eq!(left(SECOND, Duration::ZERO), SECOND);
             assert_eq!(left(5 * SECOND, SECOND / 2), SECOND * 3 / 2);
             advance(SECOND * 3 / 2).await;
+            assert!(!is_over());
             assert_eq!(left(SECOND, Duration::ZERO), SECOND / 2);
             assert_eq!(left(SECOND, SECOND), Duration::ZERO);
+            advance(SECOND / 2).await;
+            assert!(is_over());
             restart();
             assert_eq!(left(5 * SECOND, Duration::ZERO), 2 * SECOND);
         })

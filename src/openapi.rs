@@ -52,7 +52,10 @@ pub fn value() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Patients, doctors, and who treats whom.",
             "description": include_str!("openapi/description.md"),
-            "license": {"name": "MIT", "identifier": "MIT"},
+            "license": {
+                "name": env!("CARGO_PKG_LICENSE"),
+                "identifier": env!("CARGO_PKG_LICENSE"),
+            },
         },
         "servers": [{"url": "/", "description": "The service that serves this document."}],
         "tags": operations::tags(),

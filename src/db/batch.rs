@@ -25,9 +25,12 @@ use crate::deadline;
 use crate::error::{Error, Result};
 use crate::metrics::BatchMetrics;
 
-/// How long a request is queued at most. It is ample: a request whose deadline leaves less time has
-/// less.
+/// How long a request may be queued before a statement takes it. It is ample: a request whose deadline
+/// leaves less time has less.
 const QUEUE_WAIT: Duration = Duration::from_secs(1);
+/// The most that are released at a time: what a share of connections serves one by one before the
+/// next are.
+const MAX_RELEASED: usize = 16;
 
 /// The outcome of [`Batcher::ask`].
 pub enum BatchOutcome<I, O> {
@@ -41,8 +44,8 @@ pub enum BatchOutcome<I, O> {
 /// Batches inputs `I` that are each answered with an `O`.
 pub struct Batcher<I, O> {
     shared: Arc<Shared<I, O>>,
-    /// How long the statement under way may take before what is queued behind it is released. None
-    /// for statements that only what concerns all of them can hold up: what is queued behind one that
+    /// How long the statement under way may take beside the round trip before some of what is queued
+    /// behind it is released. None for statements that only what concerns all of them can hold up: what is queued behind one that
     /// was not answered fails with it, because it would wait for the same once more.
     slow_after: Option<Duration>,
 }
@@ -60,9 +63,10 @@ struct State<I, O> {
     /// Statements in flight.
     in_flight: usize,
     pending: VecDeque<Pending<I, O>>,
-    /// When a statement was last begun or answered.
+    /// When a statement was last answered, or begun where none was under way.
     progress: Instant,
-    /// How many were released since.
+    /// When some were last released, and how many have been since then or the progress.
+    released_at: Instant,
     released: usize,
 }
 
@@ -91,8 +95,14 @@ struct Batch<I, O> {
 
 impl<I, O> Batcher<I, O> {
     pub fn new(max_batch: usize, slow_after: Option<Duration>, round_trip: Arc<RoundTrip>) -> Self {
-        let state =
-            State { in_flight: 0, pending: VecDeque::new(), progress: Instant::now(), released: 0 };
+        let now = Instant::now();
+        let state = State {
+            in_flight: 0,
+            pending: VecDeque::new(),
+            progress: now,
+            released_at: now,
+            released: 0,
+        };
         let shared =
             Shared { state: Mutex::new(state), max_batch, round_trip, metrics: Arc::default() };
         Self { shared: Arc::new(shared), slow_after }
@@ -123,7 +133,7 @@ impl<I, O> Batcher<I, O> {
         let answers = self.watch(Box::pin(run(batch.inputs))).await;
         let mut answers = answers.into_iter();
         let own = answers.next();
-        if let (None, Some(Err(error))) = (self.slow_after, &own) {
+        if let (None, Some(Err(error)), false) = (self.slow_after, &own, deadline::is_over()) {
             self.shared.fail(error);
         }
         for (follower, answer) in batch.followers.into_iter().zip(answers) {
@@ -147,8 +157,8 @@ impl<I, O> Batcher<I, O> {
                 _slot: Slot { shared: Arc::clone(&self.shared) },
             });
         }
-        let is_slow = self.slow_after.is_some_and(|after| now >= state.progress + after);
-        if is_slow && state.released < self.shared.max_batch {
+        let is_slow = self.slow_after().is_some_and(|after| now >= state.progress + after);
+        if is_slow && state.released < MAX_RELEASED {
             state.released += 1;
             return Role::Other(BatchOutcome::Released(input));
         }
@@ -167,15 +177,20 @@ impl<I, O> Batcher<I, O> {
     }
 
     /// Waits for the answers to a statement. While it is slow, some that are queued behind it are
-    /// released now and then: no more than are served one by one without waiting for each other.
+    /// released now and then, and not all at once: one by one they cost more than together, and it
+    /// may just be the disk that is slow.
     async fn watch<A>(&self, mut answers: impl Future<Output = A> + Unpin) -> A {
-        let Some(slow_after) = self.slow_after else { return answers.await };
+        let Some(slow_after) = self.slow_after() else { return answers.await };
         loop {
             if let Ok(answers) = timeout(slow_after, &mut answers).await {
                 return answers;
             }
             self.shared.release(slow_after);
         }
+    }
+
+    fn slow_after(&self) -> Option<Duration> {
+        self.slow_after.map(|after| after + self.shared.round_trip.shortest())
     }
 }
 
@@ -222,15 +237,16 @@ impl<I, O> Shared<I, O> {
         }
     }
 
-    /// Hands as many inputs back as one statement serves, if none was answered for this time.
+    /// Hands some inputs back, if no statement was answered and none handed back for this time.
     fn release(&self, slow_after: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
-        if now < state.progress + slow_after {
+        if now < state.progress.max(state.released_at) + slow_after {
             return;
         }
+        state.released_at = now;
         state.released = 0;
-        while state.released < self.max_batch
+        while state.released < MAX_RELEASED
             && let Some(Pending { input, notify, .. }) = state.next(now)
         {
             state.released += 1;

@@ -21,8 +21,8 @@ use crate::metrics::BatchMetrics;
 
 /// The most rows in one statement.
 const MAX_ROWS: usize = 256;
-/// After how long without an answer the statement in flight counts as blocked by a lock on another
-/// user's row, and no row waits behind it.
+/// After how long beyond the round trip the statement in flight counts as blocked by a lock on another
+/// user's row, so that some of the rows behind it are inserted alone.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
 /// Inserts one row, whose values are the statement's parameters, and returns the statement's row.

@@ -47,6 +47,13 @@ impl RoundTrip {
         self.concurrency.load(Ordering::Relaxed)
     }
 
+    /// The time that no statement undercuts; zero while it is unknown.
+    pub fn shortest(&self) -> Duration {
+        let shortest = self.shortest.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = shortest.now.min(shortest.before);
+        if time == Duration::MAX { Duration::ZERO } else { time }
+    }
+
     /// Resets the measurement, for a new connection that may lead to another server.
     pub fn forget(&self) {
         *self.shortest.lock().unwrap_or_else(PoisonError::into_inner) = Shortest::unknown();

@@ -98,12 +98,13 @@ pub async fn respond(
         whole = rest.write_first(&rows, page.limit, &mut chunk)?;
     }
     if !whole {
-        rest.fetch_into(&mut chunk).await?;
+        // Boxed, as the next, because most lists do without and it needs much space.
+        Box::pin(rest.fetch_into(&mut chunk)).await?;
     }
     if !rest.ended
         && let Some(limit) = page.limit
     {
-        rest.seek_end(page.after, limit).await?;
+        Box::pin(rest.seek_end(page.after, limit)).await?;
     }
 
     let next = page.limit.filter(|_| rest.more);

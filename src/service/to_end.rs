@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::thread::panicking;
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -33,7 +34,10 @@ impl<F: Future<Output: Send> + Send + 'static> Future for ToEnd<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for ToEnd<F> {
     fn drop(&mut self) {
-        if let (Some(future), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
+        // One that has panicked has ended, too.
+        if !panicking()
+            && let (Some(future), Ok(runtime)) = (self.future.take(), Handle::try_current())
+        {
             self.tasks.spawn_on(future, &runtime);
         }
     }

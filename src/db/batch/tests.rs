@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
+use std::iter;
 
 use futures_util::future::join_all;
 use tokio::time::sleep;
@@ -143,8 +144,24 @@ async fn what_is_queued_behind_a_read_that_waited_in_vain_fails_with_it() {
 #[tokio::test(start_paused = true)]
 async fn behind_a_slow_statement_a_few_are_released_at_a_time() {
     let batcher = Batcher::new(2, Some(Duration::from_millis(100)), Arc::default());
-    let (refused, released) = left(&batcher, 450, &[1, 1, 1, 1, 1, 310]).await;
+    let after: Vec<u64> = iter::repeat_n(1, 2 * MAX_RELEASED + 1).chain([310]).collect();
+    let (refused, released) = left(&batcher, 450, &after).await;
     assert_eq!(refused, []);
     // The last finds the statement slow, and one only released so far.
-    assert_eq!(released, [(1, 99), (2, 99), (3, 199), (4, 199), (5, 299), (6, 0)]);
+    let waited: Vec<u128> = released.into_iter().map(|(_, waited)| waited).collect();
+    let expected = [&[99; MAX_RELEASED][..], &[199; MAX_RELEASED], &[299, 0]].concat();
+    assert_eq!(waited, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_slow_statements_release_no_more_than_one() {
+    let far = Arc::new(RoundTrip::default());
+    far.record(Duration::from_millis(50));
+    let batcher = Batcher::new(2, Some(Duration::from_millis(100)), Arc::clone(&far));
+    let after = vec![1; far.concurrency() + 2 * MAX_RELEASED];
+    let (refused, released) = left(&batcher, 260, &after).await;
+    assert_eq!(refused, []);
+    // One is slow when it takes 100 ms more than the round trip.
+    let waited: Vec<u128> = released.into_iter().map(|(_, waited)| waited).collect();
+    assert_eq!(waited, [149; MAX_RELEASED]);
 }
