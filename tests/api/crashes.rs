@@ -112,6 +112,31 @@ async fn a_database_that_dies_alone_is_started_again_by_the_service() {
     assert_eq!(processes_in(&workplace.data().join("cluster")), []);
 }
 
+#[tokio::test]
+async fn a_backend_that_hangs_when_the_postmaster_dies_does_not_keep_the_database_down() {
+    let workplace = Workplace::new();
+    let mut program = workplace.serve(&[]);
+    let (ada, acknowledged) = begin(&program).await;
+    for service_dies in [false, true] {
+        let (dead, cluster) = (postmaster(&workplace.data()), workplace.data().join("cluster"));
+        let hangs = processes_in(&cluster).into_iter().find(|pid| *pid != dead).unwrap();
+        kill_process(hangs, Signal::STOP).unwrap();
+        kill_process(dead, Signal::KILL).unwrap();
+        if service_dies {
+            program.kill();
+            program = workplace.serve(&[]);
+        }
+        until("the service is back", async || {
+            let answer = program.client().get("/health/ready").await;
+            (answer.status == 200 && postmaster_is_new(&workplace.data(), dead)).then_some(())
+        })
+        .await;
+        assert!(!processes_in(&cluster).contains(&hangs));
+        check(&program, &ada, &acknowledged).await;
+    }
+    program.stop();
+}
+
 /// Whether another postmaster reports that it is ready.
 fn postmaster_is_new(data: &Path, dead: Pid) -> bool {
     let notes = fs::read_to_string(data.join("cluster/postmaster.pid")).unwrap_or_default();

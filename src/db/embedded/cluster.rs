@@ -19,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// A fast shutdown ends sessions at once; only the checkpoint takes time.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// A postmaster's children end on their own once it is dead, but not one that waits for another of
+/// them, and no server starts beside it. To kill it loses nothing, because the next start recovers.
+const ORPHANS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The longest portable path of a Unix socket, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
@@ -93,7 +96,8 @@ impl Cluster {
         self.folder.rename_durably(&unfinished, &cluster)
     }
 
-    /// Stops a server that was left running when the service was killed.
+    /// Stops what a server has left running: all of it when the service was killed, its children when
+    /// the postmaster was.
     pub fn stop_orphan(&self) -> Result<(), SetupError> {
         let cluster = self.folder.cluster();
         if self.orphan_runs() {
@@ -108,14 +112,22 @@ impl Cluster {
                 .stderr(Stdio::null())
                 .status();
         }
-        // If only the postmaster was killed, its children end on their own.
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while processes_in(&cluster) > 0 {
-            if Instant::now() > deadline {
+        let started = Instant::now();
+        loop {
+            let left = processes_in(&cluster);
+            if left.is_empty() {
+                break;
+            }
+            if started.elapsed() > STOP_TIMEOUT {
                 return Err(SetupError::new(format!(
                     "A PostgreSQL server that was left behind still runs on {} and does not stop.",
                     cluster.display()
                 )));
+            }
+            if started.elapsed() > ORPHANS_PATIENCE {
+                for pid in left {
+                    signal(pid, Signal::KILL);
+                }
             }
             sleep(POLL_INTERVAL);
         }
@@ -211,15 +223,18 @@ impl Cluster {
     }
 }
 
-/// How many processes have a folder as their working directory, as a PostgreSQL server's do; 0
-/// where the system does not tell.
-fn processes_in(folder: &Path) -> usize {
+/// The processes of PostgreSQL whose working directory is a folder, as that of a server's is its
+/// cluster; none where the system does not tell.
+fn processes_in(folder: &Path) -> Vec<u32> {
     let processes = fs::read_dir(PROC).into_iter().flatten().flatten();
-    processes.filter(|process| runs_in(&process.path(), folder)).count()
+    let found = processes.filter(|process| runs_in(&process.path(), folder));
+    found.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn runs_in(process: &Path, folder: &Path) -> bool {
-    fs::read_link(process.join("cwd")).is_ok_and(|working| working == folder)
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    name.trim_end() == "postgres"
+        && fs::read_link(process.join("cwd")).is_ok_and(|working| working == folder)
 }
 
 /// Stops the server: sessions end at once, committed data is safe.

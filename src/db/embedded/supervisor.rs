@@ -27,7 +27,7 @@ impl Supervisor {
                     server.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
                 if !runs {
                     tracing::error!("the embedded PostgreSQL has ended; starting it again");
-                    server = match cluster.start() {
+                    server = match cluster.stop_orphan().and_then(|()| cluster.start()) {
                         Ok(server) => Some(server),
                         Err(error) => {
                             tracing::error!(%error, "the embedded PostgreSQL does not start");
