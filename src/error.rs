@@ -97,6 +97,8 @@ pub enum Error {
     },
     /// A row that the request needs stayed locked.
     Locked {
+        /// Or the whole table, for all who use it.
+        of_table: bool,
         cause: String,
     },
     /// The database is read-only: a standby, or a server that is being moved.
@@ -243,7 +245,7 @@ impl Error {
             Self::DatabaseUnavailable { cause }
             | Self::NotReady { cause, .. }
             | Self::OutcomeUnknown { cause }
-            | Self::Locked { cause }
+            | Self::Locked { cause, .. }
             | Self::Internal { cause } => Some(cause),
             _ => None,
         }

@@ -11,6 +11,7 @@ use crate::auth::cache::TokenCache;
 use crate::config::Config;
 use crate::db::connection::Purpose;
 use crate::db::insert::InsertStatements;
+use crate::db::share::{TURN_WAIT, WRITE_TURN_WAIT};
 use crate::db::{Inserts, PatientLookups, Pool, SharedConnection, Sql};
 use crate::error::Result;
 use crate::http::budget::{Allowance, Holder};
@@ -92,8 +93,10 @@ impl Worker {
         let usual = app.pool(Purpose::Usual, sizes.writes + sizes.accounts)?;
         let long = app.pool(Purpose::Long, sizes.lists + sizes.searches)?;
         let shared = SharedConnections::new(&app);
-        let (writes, accounts) = (usual.share(sizes.writes), usual.share(sizes.accounts));
-        let (searches, lists) = (long.share(sizes.searches), long.share(sizes.lists));
+        let writes = usual.share(sizes.writes, WRITE_TURN_WAIT);
+        let accounts = usual.share(sizes.accounts, TURN_WAIT);
+        let searches = long.share(sizes.searches, TURN_WAIT);
+        let lists = long.share(sizes.lists, TURN_WAIT);
         let patient_lookups = PatientLookups::new(Arc::clone(&shared.patients));
         let patient_inserts = Inserts::new(
             writes.clone(),

@@ -45,9 +45,8 @@ pub enum BatchOutcome<I, O> {
 pub struct Batcher<I, O> {
     shared: Arc<Shared<I, O>>,
     /// How long the statement under way may take beside the round trip before some of what is queued
-    /// behind it is released. None for statements that only what concerns all of them can hold up:
-    /// what is queued behind one that was not answered fails with it, because it would wait for the
-    /// same once more.
+    /// behind it is released, because another user's row may hold it up. None for reads, which no row
+    /// does.
     slow_after: Option<Duration>,
 }
 
@@ -134,7 +133,9 @@ impl<I, O> Batcher<I, O> {
         let answers = self.watch(Box::pin(run(batch.inputs))).await;
         let mut answers = answers.into_iter();
         let own = answers.next();
-        if let (None, Some(Err(error)), false) = (self.slow_after, &own, deadline::is_over()) {
+        if let Some(Err(error)) = &own
+            && self.is_shared(error)
+        {
             self.shared.fail(error);
         }
         for (follower, answer) in batch.followers.into_iter().zip(answers) {
@@ -190,6 +191,16 @@ impl<I, O> Batcher<I, O> {
         }
     }
 
+    /// Whether what is queued behind a statement that failed so would wait for the same in vain.
+    fn is_shared(&self, error: &Error) -> bool {
+        match error {
+            Error::Locked { of_table, .. } => *of_table,
+            // A read was tried twice; a leader may just have had no time left.
+            Error::DatabaseUnavailable { .. } => self.slow_after.is_none() && !deadline::is_over(),
+            _ => false,
+        }
+    }
+
     fn slow_after(&self) -> Option<Duration> {
         self.slow_after.map(|after| after + self.shared.round_trip.shortest())
     }
@@ -227,15 +238,12 @@ impl<I, O> Shared<I, O> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the wait of all that are queued, if this is the error of a statement that has waited in
-    /// vain.
+    /// Ends the wait of all that are queued.
     fn fail(&self, error: &Error) {
-        if matches!(error, Error::Locked { .. } | Error::DatabaseUnavailable { .. }) {
-            for pending in self.lock().pending.drain(..) {
-                let _ = pending.notify.send(Notice::Answer(Err(error.clone())));
-            }
-            self.metrics.waiting.set(0);
+        for pending in self.lock().pending.drain(..) {
+            let _ = pending.notify.send(Notice::Answer(Err(error.clone())));
         }
+        self.metrics.waiting.set(0);
     }
 
     /// Hands some inputs back, if no statement was answered and none handed back for this time.

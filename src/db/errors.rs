@@ -45,7 +45,8 @@ pub fn map(statement: Sql, error: &tokio_postgres::Error) -> (Error, Aftermath) 
         db.constraint().map(|name| format!(", constraint {name}")).unwrap_or_default()
     );
     if *db.code() == SqlState::LOCK_NOT_AVAILABLE {
-        return (Error::Locked { cause }, Aftermath::Keep);
+        // The context says which row is waited for; for the table itself there is none.
+        return (Error::Locked { of_table: db.where_().is_none(), cause }, Aftermath::Keep);
     }
     if leaves_outcome_open(db) {
         return (unanswered(statement, cause), Aftermath::Lost);

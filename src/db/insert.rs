@@ -113,6 +113,7 @@ impl<V: ToSql + Sync> Inserts<V> {
             Err(
                 error @ (Error::DatabaseUnavailable { .. }
                 | Error::OutcomeUnknown { .. }
+                | Error::Locked { of_table: true, .. }
                 | Error::Overloaded { .. }),
             ) => rows.iter().map(|_| Err(error.clone())).collect(),
             // One row was refused or blocked, so none was inserted. Each is retried alone and gets

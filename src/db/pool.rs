@@ -16,7 +16,7 @@ use super::connect::ConnectError;
 use super::connection::{
     CONNECTION_WAIT, Connection, Manager, Parameter, Purpose, STATEMENT_RESERVE, StatementOutcome,
 };
-use super::share::{Claim, Permit, PoolShare};
+use super::share::{Claim, Permit, PoolShare, TURN_WAIT};
 use super::{ConnectOptions, Sql};
 use crate::deadline;
 use crate::error::{Error, Result};
@@ -47,15 +47,15 @@ impl Pool {
             .max_size(size)
             .build()
             .map_err(|error| Error::internal(error.to_string()))?;
-        let (share, claim) = (PoolShare::new(size), Claim::default());
+        let (share, claim) = (PoolShare::new(size, TURN_WAIT), Claim::default());
         Ok(Self { inner, share, claim, opening: Arc::default() })
     }
 
     /// A share of `size` connections. Shares that add up to no more than the pool's size cannot
-    /// starve each other.
+    /// starve each other. Requests wait for one for `patience` at most.
     #[must_use]
-    pub fn share(&self, size: usize) -> Self {
-        Self { share: PoolShare::new(size), ..self.clone() }
+    pub fn share(&self, size: usize, patience: Duration) -> Self {
+        Self { share: PoolShare::new(size, patience), ..self.clone() }
     }
 
     /// The same share, of which this user gets at most half.

@@ -19,6 +19,8 @@ use crate::metrics::{Counted, ShareMetrics, microseconds};
 
 /// How long a request waits for a permit before it is refused.
 pub const TURN_WAIT: Duration = Duration::from_secs(1);
+/// The same for what may then wait for a lock, so that it is answered within a second.
+pub const WRITE_TURN_WAIT: Duration = Duration::from_millis(400);
 /// The most requests that wait for permits of a share; more are refused at once.
 const MAX_WAITING: usize = 4096;
 /// The most statements that change the same row at the same time: while it is locked, they wait for
@@ -45,6 +47,7 @@ pub struct PoolShare {
     users: Arc<Limits<i64>>,
     rows: Arc<Limits<RowKey>>,
     waiting: Semaphore,
+    patience: Duration,
     metrics: Arc<ShareMetrics>,
 }
 
@@ -58,7 +61,8 @@ pub struct Permit {
 }
 
 impl PoolShare {
-    pub fn new(size: usize) -> Arc<Self> {
+    /// Requests wait for `patience` at most.
+    pub fn new(size: usize, patience: Duration) -> Arc<Self> {
         let for_changes = size - (size / 4).max(1).min(size - 1);
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(size)),
@@ -66,6 +70,7 @@ impl PoolShare {
             users: Limits::new((size / 2).max(1)),
             rows: Limits::new((size / 4).clamp(1, MAX_PER_ROW)),
             waiting: Semaphore::new(MAX_WAITING),
+            patience,
             metrics: Arc::new(ShareMetrics::new(size)),
         })
     }
@@ -74,7 +79,7 @@ impl PoolShare {
         &self.metrics
     }
 
-    /// Waits for a permit. [`Error::Overloaded`] after [`TURN_WAIT`], or when the deadline leaves no
+    /// Waits for a permit. [`Error::Overloaded`] after the patience, or when the deadline leaves no
     /// time for a statement, and at once if too many wait; [`Error::Locked`] if those before it
     /// still wait for the same row.
     pub async fn acquire(&self, claim: Claim) -> Result<Permit> {
@@ -84,7 +89,7 @@ impl PoolShare {
         // The narrowest limit comes first, so that a request queued there holds no permit that
         // others could use.
         let mut acquiring =
-            pin!(timeout_at(deadline::within(TURN_WAIT, STATEMENT_RESERVE), async {
+            pin!(timeout_at(deadline::within(self.patience, STATEMENT_RESERVE), async {
                 let row = self.rows.take(claim.row).await?;
                 waits_for_row.store(false, Ordering::Relaxed);
                 let user = self.users.take(claim.user).await?;
@@ -113,7 +118,8 @@ impl PoolShare {
         match acquired {
             Ok(Some(permit)) => Ok(permit),
             _ if waits_for_row.load(Ordering::Relaxed) => {
-                Err(Error::Locked { cause: "too many changes of one row".to_owned() })
+                let cause = "too many changes of one row".to_owned();
+                Err(Error::Locked { of_table: false, cause })
             }
             _ => Err(overloaded),
         }
@@ -191,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_row_has_a_few_of_the_permits_and_all_changes_together_leave_some() {
-        let share = PoolShare::new(8);
+        let share = PoolShare::new(8, TURN_WAIT);
         let held = [change_now(&share, 1).unwrap(), change_now(&share, 1).unwrap()];
         assert!(change_now(&share, 1).is_none());
         let others: Vec<_> = (2..6).map(|id| change_now(&share, id).unwrap()).collect();
@@ -201,14 +207,14 @@ mod tests {
         drop((held, others, creations));
         assert!(share.rows.entries().is_empty());
         // The smallest share serves both.
-        let share = PoolShare::new(1);
+        let share = PoolShare::new(1, TURN_WAIT);
         drop(change_now(&share, 1).unwrap());
         acquire_now(&share, None).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_a_row_is_told_apart_from_what_waits_for_a_connection() {
-        let share = PoolShare::new(8);
+        let share = PoolShare::new(8, TURN_WAIT);
         let claim = |id| Claim { user: None, row: Some(("patients", id)) };
         let _held: Vec<_> = (0..8).map(|_| acquire_now(&share, None).unwrap()).collect();
         let (first, second, third, other) = tokio::join!(
@@ -226,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_user_has_half_of_the_permits_and_all_users_together_have_all() {
-        let share = PoolShare::new(4);
+        let share = PoolShare::new(4, TURN_WAIT);
         let held = [acquire_now(&share, ADA).unwrap(), acquire_now(&share, ADA).unwrap()];
         assert!(acquire_now(&share, ADA).is_none());
         let others = [acquire_now(&share, EVE).unwrap(), acquire_now(&share, None).unwrap()];
@@ -240,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn users_take_turns_on_a_single_permit() {
-        let share = PoolShare::new(1);
+        let share = PoolShare::new(1, TURN_WAIT);
         let first = acquire_now(&share, ADA).unwrap();
         let claim = |user| Claim { user, row: None };
         let mut pending: Vec<_> =
@@ -259,7 +265,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_waits_too_long_is_refused_and_leaves_nothing_behind() {
-        let share = PoolShare::new(1);
+        let share = PoolShare::new(1, TURN_WAIT);
         let permit = acquire_now(&share, ADA).unwrap();
         for user in [ADA, EVE, None] {
             let refused = share.acquire(Claim { user, row: None }).await;

@@ -20,7 +20,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Parameter, Purpose, with_limits};
 use super::errors;
-use super::share::{Claim, Permit, PoolShare};
+use super::share::{Claim, Permit, PoolShare, TURN_WAIT};
 use super::{ConnectOptions, Sql};
 use crate::error::{Error, Result};
 
@@ -59,7 +59,7 @@ impl Imports {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let (share, handle) = (PoolShare::new(size), runtime.handle().clone());
+        let (share, handle) = (PoolShare::new(size, TURN_WAIT), runtime.handle().clone());
         let work = move || {
             // If this is not permitted, imports merely compete with other threads.
             let _ = rustix::process::setpriority_process(None, NICENESS);

@@ -93,7 +93,7 @@ errors! {
         "this instance has not reached its database since it started; nothing was changed";
     Error::OutcomeUnknown { .. } => Error::OutcomeUnknown { cause: String::new() },
         "the change may have been made: repeat it with the same `Idempotency-Key`";
-    Error::Locked { .. } => Error::Locked { cause: String::new() },
+    Error::Locked { .. } => Error::Locked { of_table: false, cause: String::new() },
         "others were changing the same for too long; nothing was changed";
     Error::ReadOnly => Error::ReadOnly,
         "the database takes no changes; nothing was changed";

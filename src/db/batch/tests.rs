@@ -131,7 +131,10 @@ async fn what_is_queued_behind_a_read_that_waited_in_vain_fails_with_it() {
     let batcher = Batcher::new(1, None, Arc::default());
     let run = async |numbers: Vec<u64>| {
         sleep(Duration::from_millis(400)).await;
-        numbers.into_iter().map(|_| Err(Error::Locked { cause: String::new() })).collect()
+        numbers
+            .into_iter()
+            .map(|_| Err(Error::Locked { of_table: true, cause: String::new() }))
+            .collect()
     };
     let started = Instant::now();
     for outcome in join_all((0..9).map(|number| batcher.ask(number, run))).await {
