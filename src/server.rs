@@ -326,7 +326,7 @@ mod tests {
         for (request, status) in [
             ("GET /health/live HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
             ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
-            // A request that may write runs to its end.
+            // A request that may write runs in a task of its own.
             ("POST /api/auth/refresh HTTP/1.1\r\nhost: x\r\nx-panic: 1\r\n\r\n", "500"),
             ("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
         ] {

@@ -1,7 +1,5 @@
 //! The life of a request: id, route, access, handler, error response, log entry.
 
-mod to_end;
-
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -32,7 +30,6 @@ use crate::http::{Request, Response, head, problem, upload};
 use crate::metrics::microseconds;
 use crate::routes::{Access, Route};
 use crate::worker::Worker;
-use to_end::ToEnd;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
@@ -73,7 +70,7 @@ impl Listener {
 }
 
 /// Serves a request. hyper drops this future when the connection breaks, which cancels a read; a
-/// request that may write runs to its end. A client that half-closes its
+/// request that may write runs to its end in a task of its own. A client that half-closes its
 /// connection may still read, so its request is not cancelled.
 pub async fn serve(
     worker: Arc<Worker>,
@@ -85,18 +82,24 @@ pub async fn serve(
     let entry = AccessLogEntry::begin(&worker, peer, id, &request);
     let route = Route::parse(request.uri().path());
     let mut response = if request.method().is_safe() {
-        // Boxed, because hyper moves the whole future, and reserves space for it as long as the
-        // connection.
-        Box::pin(run_and_log(Arc::clone(&worker), peer, entry, route, request)).await
+        run_and_log(&worker, peer, entry, route, request).await
     } else {
         let (id, trace) = (entry.id.clone(), entry.trace.clone());
+        let failed =
+            |error| with_common_headers(problem::response(&error, &id, trace.as_ref()), id.clone());
         let limit = answer_timeout(route);
-        let running = run_and_log(Arc::clone(&worker), peer, entry, route, request);
-        // If it takes longer, it goes on, and logs its own entry.
-        timeout(limit, ToEnd::new(&worker.tasks, running)).await.unwrap_or_else(|_| {
-            let error = Error::OutcomeUnknown { cause: TOO_SLOW.to_owned() };
-            with_common_headers(problem::response(&error, &id, trace.as_ref()), id)
-        })
+        // Spawned at once, so that hyper sees what the task leaves of the body before it writes the
+        // head: only so does a client learn that its connection will be closed.
+        let task_worker = Arc::clone(&worker);
+        let task = worker
+            .tasks
+            .spawn(async move { run_and_log(&task_worker, peer, entry, route, request).await });
+        match timeout(limit, task).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => failed(Error::internal("a task ended")),
+            // The task continues, and logs its own entry.
+            Err(_) => failed(Error::OutcomeUnknown { cause: TOO_SLOW.to_owned() }),
+        }
     };
     if let Some(cross_origin) = cross_origin {
         cross_origin.apply(&mut response);
@@ -118,23 +121,25 @@ fn answer_timeout(route: Option<Route>) -> Duration {
 
 /// Runs a request to its response and its log entry.
 async fn run_and_log(
-    worker: Arc<Worker>,
+    worker: &Worker,
     peer: Peer,
     mut entry: AccessLogEntry,
     route: Option<Route>,
     request: Request,
 ) -> Response {
     let safe = request.method().is_safe();
-    let route = route.filter(|route| peer.listener.serves(*route, &worker));
+    let route = route.filter(|route| peer.listener.serves(*route, worker));
     let limit = route.map_or(ANSWER_TIMEOUT, |route| route.time_limit(request.method()));
     let end = entry.started + limit;
-    let answer = deadline::run(limit, dispatch(&worker, peer, &mut entry, route, request));
+    // Boxed, because hyper moves the whole future, and reserves space for it as long as the
+    // connection.
+    let answer = Box::pin(deadline::run(limit, dispatch(worker, peer, &mut entry, route, request)));
     let answer = AssertUnwindSafe(answer).catch_unwind();
     // A write is not cancelled; its waits end with its deadline.
     let answered = if safe { timeout_at(end, answer).await } else { Ok(answer.await) };
     let response = match answered {
         Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(error))) => entry.bounded_problem(&worker, &error),
+        Ok(Ok(Err(error))) => entry.bounded_problem(worker, &error),
         Ok(Err(_)) => entry.problem(&Error::internal("the handler panicked")),
         Err(_) => entry.problem(&Error::DatabaseUnavailable { cause: TOO_SLOW.to_owned() }),
     };

@@ -280,3 +280,16 @@ async fn a_connection_too_many_is_refused_and_the_others_go_on() {
     sockets.pop();
     free(&server).await;
 }
+
+#[tokio::test]
+async fn who_is_answered_before_the_body_has_come_is_told_that_the_connection_closes() {
+    let server = TestServer::start().await;
+    let whole = request("POST", "/api/patients", "no token", r#"{"name":"Grace"}"#);
+    let (head, _) = whole.split_once("\r\n\r\n").unwrap();
+    for _ in 0..20 {
+        let mut socket = send(server.address(), &format!("{head}\r\n\r\n")).await;
+        let answer = read_to_end(&mut socket).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+}
