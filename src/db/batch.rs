@@ -272,14 +272,9 @@ struct Slot<I, O> {
 }
 
 impl<I, O> Drop for Slot<I, O> {
-    fn drop(&mut self) {
-        Self::hand_over(&self.shared);
-    }
-}
-
-impl<I, O> Slot<I, O> {
     /// Makes the head of the queue the leader of a batch of all that is queued.
-    fn hand_over(shared: &Arc<Shared<I, O>>) {
+    fn drop(&mut self) {
+        let shared = &self.shared;
         let now = Instant::now();
         let mut state = shared.lock();
         state.progress = now;
