@@ -10,7 +10,7 @@ use healthcare_backend::db::embedded;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::harness::program::{Workplace, database_url};
+use crate::harness::program::{Workplace, database_url, with_database};
 use crate::harness::socket::{request, send};
 use crate::harness::{Answer, Client, Lock, TestDb, random, until};
 
@@ -186,9 +186,8 @@ fn read_line(line: &str) -> HashMap<&str, &str> {
 async fn each_request_leaves_one_line_that_says_what_it_was() {
     let database = TestDb::new().await;
     let url = database_url(&database.config());
-    let secret = "a secret of the tests, 32 bytes or more";
     let workplace = Workplace::new();
-    let program = workplace.serve(&[("DATABASE_URL", &url), ("JWT_SECRET", secret)]);
+    let program = workplace.serve(&with_database(&url));
     let anyone = program.client();
     let ada = program.client().registered("ada@example.com").await;
     let me = ada.get("/api/auth/me").await.expect(200).id().to_string();
@@ -245,9 +244,8 @@ async fn each_request_leaves_one_line_that_says_what_it_was() {
 async fn a_request_whose_client_left_leaves_its_line_too() {
     let database = TestDb::new().await;
     let url = database_url(&database.config_for_locks());
-    let secret = "a secret of the tests, 32 bytes or more";
     let workplace = Workplace::new();
-    let settings = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", secret), ("WORKERS", "1")];
+    let settings = [&with_database(&url)[..], &[("WORKERS", "1")]].concat();
     let program = workplace.serve(&settings);
     let ada = program.client().registered("ada@example.com").await;
     let patient = ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201).id();
@@ -287,9 +285,8 @@ async fn a_request_whose_client_left_leaves_its_line_too() {
 async fn a_merged_insert_that_is_refused_is_a_line_with_its_code() {
     let database = TestDb::new().await;
     let url = database_url(&database.config());
-    let secret = "a secret of the tests, 32 bytes or more";
     let workplace = Workplace::new();
-    let settings = [("DATABASE_URL", url.as_str()), ("JWT_SECRET", secret), ("WORKERS", "1")];
+    let settings = [&with_database(&url)[..], &[("WORKERS", "1")]].concat();
     let program = workplace.serve(&settings);
     let ada = program.client().registered("ada@example.com").await;
     let gone = program.client().registered("gone@example.com").await;

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
 };
 
-use crate::harness::program::{Workplace, database_url};
+use crate::harness::program::{Workplace, database_url, with_database};
 use crate::harness::socket::read_to_end;
 use crate::harness::{Client, TestDb, TestServer, free_port, until};
 
@@ -215,9 +215,8 @@ async fn the_health_check_asks_over_tls_and_minds_no_name_in_the_certificate() {
     let (workplace, database) = (Workplace::new(), TestDb::new().await);
     let identity = Identity::new(&workplace, "own");
     let (url, port) = (database_url(&database.config()), free_port().to_string());
-    let secret = "a secret of the tests, 32 bytes or more";
-    let settings = [("DATABASE_URL", &*url), ("JWT_SECRET", secret), ("PORT", &*port)];
-    let settings = [&settings[..], &identity.settings()[..]].concat();
+    let settings =
+        [&with_database(&url)[..], &[("PORT", &*port)], &identity.settings()[..]].concat();
     let program = workplace.serve(&settings);
     let ended = workplace.run(&["healthcheck"], &settings);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");

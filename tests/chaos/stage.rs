@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 use tokio_postgres::NoTls;
 
-use crate::api::harness::program::{Program, Workplace};
+use crate::api::harness::program::{Program, Workplace, with_database};
 use crate::api::harness::{Client, Cluster, Proxy, free_port, random};
 use crate::report::Form;
 use crate::wire::{Outcome, Wire, request};
@@ -83,9 +83,7 @@ impl Service {
         settings: &[(&str, &str)],
         descriptors: Option<u32>,
     ) -> Self {
-        let secret = "a secret of the tests, 32 bytes or more";
-        let needed = [("DATABASE_URL", url), ("JWT_SECRET", secret)];
-        let settings = [needed.as_slice(), settings].concat();
+        let settings = [with_database(url).as_slice(), settings].concat();
         Self::start(&settings, descriptors, Some(cluster.config("postgres", ROLE))).await
     }
 

@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use super::client::Client;
 use super::cluster::random;
 use super::database::TestDb;
+use super::program::SECRET;
 
-pub const JWT_SECRET: &[u8] = b"a secret of the tests, 32 bytes or more";
+pub const JWT_SECRET: &[u8] = SECRET.as_bytes();
 
 /// A running server. Dropping it shuts it down as a signal would.
 pub struct TestServer {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use super::{LONG_TEXTS, add_large_patients, add_small_patients, ask, get, status};
-use crate::harness::program::{Program, Workplace, database_url};
+use crate::harness::program::{Program, Workplace, database_url, with_database};
 use crate::harness::{Client, TestDb, TestServer, until};
 use crate::lists::ids;
 
@@ -27,8 +27,7 @@ struct Scene {
 async fn scene() -> Scene {
     let (workplace, database) = (Workplace::new(), TestDb::new().await);
     let url = database_url(&database.config());
-    let secret = "a secret of the tests, 32 bytes or more";
-    let program = workplace.serve(&[("DATABASE_URL", &url), ("JWT_SECRET", secret)]);
+    let program = workplace.serve(&with_database(&url));
     let user = program.client().registered("ada@example.com").await;
     user.get("/api/patients").await.expect(200);
     user.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
