@@ -2,13 +2,13 @@
 //! is a thread with its own runtime, HTTP connections and database connections.
 
 mod connection;
+mod listener;
 mod operators;
 mod phase;
 mod socket;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -35,9 +35,8 @@ use crate::worker::{Worker, max_database_connections};
 
 use operators::Operators;
 
-/// Connections that the system completes before they are accepted: a burst of clients. The system's
-/// own limit, `net.core.somaxconn`, may be lower.
-const BACKLOG: u32 = 4096;
+pub use listener::listen;
+
 /// File descriptors for other than clients and the database: standard streams, the listener, the
 /// log, the embedded database's, and those of the event loops.
 const OWN_DESCRIPTORS: usize = 32;
@@ -51,17 +50,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such connections that get a response at the same time; others are closed without one.
 const MAX_REFUSALS: usize = 256;
-
-/// Listens on an address.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
 
 /// Serves until `shutdown` resolves, then drains in-flight requests for at most `DRAIN_TIMEOUT`.
 pub async fn serve(
@@ -113,10 +101,11 @@ pub async fn serve(
     }
     drop(operators);
     app.begin_stop();
-    for (socket, address) in accept_rest(listener) {
+    listener::close(listener, |socket, address| {
         let peer = Peer { address: address.ip(), listener: Listener::Public };
         hand_over(socket, peer, &workers, None);
-    }
+    })
+    .await;
     stop.cancel();
     // A worker takes what was accepted until its sender is dropped.
     let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
@@ -166,17 +155,6 @@ fn raise_descriptor_limit() -> usize {
     }
     let limit = getrlimit(Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
-
-/// What has connected but is not accepted yet; it would be reset with the listener's end.
-fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
-    let Ok(listener) = listener.into_std() else { return Vec::new() };
-    let accept = || {
-        let (socket, peer) = listener.accept()?;
-        socket.set_nonblocking(true)?;
-        io::Result::Ok((TcpStream::from_std(socket)?, peer))
-    };
-    std::iter::from_fn(|| accept().ok()).collect()
 }
 
 async fn accept_failed(error: &io::Error) {

@@ -1,5 +1,6 @@
 //! Clients that leave, are busy during a stop, or are too many.
 
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream as BlockingStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -169,6 +170,52 @@ fn closed(address: SocketAddr) -> Instant {
     }
 }
 
+pub async fn stop_beside_new_clients(form: Form) -> Report {
+    let cluster = cluster(form, &[]).await;
+    let mut service = Service::beside(&cluster, &[]).await;
+    let (mut answered, mut lost) = (0, 0);
+    let rounds = form.pick(3, 50);
+    for round in 0..rounds {
+        let address = service.address();
+        let clients = [(); 8].map(|()| thread::spawn(move || connect_until_refused(address)));
+        sleep(Duration::from_millis(100)).await;
+        service.terminate();
+        service.ended();
+        for outcome in clients.into_iter().flat_map(|client| client.join().unwrap()) {
+            *(if outcome.is_ok() { &mut answered } else { &mut lost }) += 1;
+        }
+        if round + 1 < rounds {
+            service.begin();
+            service.ready().await;
+        }
+    }
+    let mut report = Report::default();
+    report.tell("stops", &rounds);
+    report.holds("connections whose request was answered", &answered, "some", answered > 0);
+    report.none("connections that were reset, or not answered", lost);
+    report
+}
+
+/// What became of each request of a client that connects for each of them, until it is refused.
+/// Blocks.
+fn connect_until_refused(address: SocketAddr) -> Vec<io::Result<()>> {
+    let ask = || {
+        let mut socket = BlockingStream::connect(address)?;
+        socket.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        if answer.starts_with("HTTP/1.1 200") {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    };
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    std::iter::repeat_with(ask)
+        .take_while(|outcome| !outcome.as_ref().is_err_and(refused))
+        .collect()
+}
+
 pub async fn few_descriptors(form: Form) -> Report {
     let mut own = getrlimit(Resource::Nofile);
     own.current = own.maximum;
@@ -235,6 +282,11 @@ async fn what_clients_send_who_leave_is_whole_or_absent() {
 #[tokio::test]
 async fn busy_clients_lose_no_answer_when_it_stops() {
     stop(Form::Short).await.assert();
+}
+
+#[tokio::test]
+async fn whoever_can_connect_when_it_stops_is_answered() {
+    stop_beside_new_clients(Form::Short).await.assert();
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ use report::{Form, Report};
 type Fault = fn(Form) -> LocalBoxFuture<'static, Report>;
 
 /// All faults by their names.
-const FAULTS: [(&str, Fault); 20] = [
+const FAULTS: [(&str, Fault); 21] = [
     ("service killed", |form| Box::pin(kills::service(form))),
     ("service and PostgreSQL killed", |form| Box::pin(kills::service_and_postgres(form))),
     ("embedded PostgreSQL killed", |form| Box::pin(kills::embedded(form))),
@@ -55,6 +55,7 @@ const FAULTS: [(&str, Fault); 20] = [
     ("disk full", |form| Box::pin(states::disk_full(form))),
     ("clients leave", |form| Box::pin(clients::leave(form))),
     ("stop under load", |form| Box::pin(clients::stop(form))),
+    ("stop beside new clients", |form| Box::pin(clients::stop_beside_new_clients(form))),
     ("few descriptors", |form| Box::pin(clients::few_descriptors(form))),
     ("overload", |form| Box::pin(overload::open_loop(form))),
     ("registers", |form| Box::pin(registers::registers(form))),
