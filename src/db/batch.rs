@@ -8,8 +8,10 @@
 //! connections, and did not change at 1 and 8.
 //!
 //! The queue is bounded by time: what would hardly be served within its deadline is refused at once.
+//! Users take turns in it.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
+use self::queue::FairQueue;
 use super::RoundTrip;
 use super::connection::STATEMENT_RESERVE;
 use super::row::column;
@@ -62,7 +65,7 @@ struct Shared<I, O> {
 struct State<I, O> {
     /// Statements in flight.
     in_flight: usize,
-    pending: VecDeque<Pending<I, O>>,
+    pending: FairQueue<Pending<I, O>>,
     /// When a statement was last answered, or begun where none was under way.
     progress: Instant,
     /// When some were last released, and how many have been since then or the progress.
@@ -73,7 +76,6 @@ struct State<I, O> {
 /// A queued request, which is told its answer or that it leads the next batch.
 struct Pending<I, O> {
     input: I,
-    since: Instant,
     end: Instant,
     notify: oneshot::Sender<Notice<I, O>>,
 }
@@ -98,7 +100,7 @@ impl<I, O> Batcher<I, O> {
         let now = Instant::now();
         let state = State {
             in_flight: 0,
-            pending: VecDeque::new(),
+            pending: FairQueue::default(),
             progress: now,
             released_at: now,
             released: 0,
@@ -112,13 +114,18 @@ impl<I, O> Batcher<I, O> {
         &self.shared.metrics
     }
 
-    /// Answers `input`, in a batch where there are others. `run` gets the inputs of the batch and
-    /// must return one answer for each, in the same order.
-    pub async fn ask<F>(&self, input: I, run: impl FnOnce(Vec<I>) -> F) -> BatchOutcome<I, O>
+    /// Answers a user's `input`, in a batch where there are others. `run` gets the inputs of the
+    /// batch and must return one answer for each, in the same order.
+    pub async fn ask<F>(
+        &self,
+        user: i64,
+        input: I,
+        run: impl FnOnce(Vec<I>) -> F,
+    ) -> BatchOutcome<I, O>
     where
         F: Future<Output = Vec<Result<O>>>,
     {
-        let batch = match self.enter(input) {
+        let batch = match self.enter(user, input) {
             Role::Leader(batch) => batch,
             Role::Other(outcome) => return outcome,
             Role::Follower(notice) => match notice.await {
@@ -144,7 +151,7 @@ impl<I, O> Batcher<I, O> {
         own.map_or(BatchOutcome::Lost, BatchOutcome::Answered)
     }
 
-    fn enter(&self, input: I) -> Role<I, O> {
+    fn enter(&self, user: i64, input: I) -> Role<I, O> {
         let now = Instant::now();
         let mut state = self.shared.lock();
         if state.in_flight < self.shared.round_trip.concurrency() {
@@ -167,12 +174,12 @@ impl<I, O> Batcher<I, O> {
         let end = deadline::within(QUEUE_WAIT, STATEMENT_RESERVE);
         // It would wait for as long as the first has, and longer if the pace slows down: half of its
         // time is kept for that.
-        let wait = state.pending.front().map_or(Duration::ZERO, |first| now - first.since);
+        let wait = state.pending.waiting_since(user).map_or(Duration::ZERO, |since| now - since);
         if wait > (end - now) / 2 {
             return Role::Other(BatchOutcome::Answered(Err(overloaded())));
         }
         let (notify, notice) = oneshot::channel();
-        state.pending.push_back(Pending { input, since: now, end, notify });
+        state.pending.push(user, Pending { input, end, notify }, now);
         self.shared.metrics.waits.increment();
         self.shared.metrics.waiting.set(state.pending.len());
         Role::Follower(notice)
@@ -222,7 +229,7 @@ impl<I, O> State<I, O> {
     /// here. With a timer for each of 4,000, and a look at all of them after every statement, 5,900
     /// instead of 22,700 new patients a second were made at 8,192 connections.
     fn next(&mut self, now: Instant) -> Option<Pending<I, O>> {
-        while let Some(pending) = self.pending.pop_front() {
+        while let Some(pending) = self.pending.pop(now) {
             if pending.end <= now {
                 let _ = pending.notify.send(Notice::Answer(Err(overloaded())));
             } else if !pending.notify.is_closed() {
@@ -240,7 +247,8 @@ impl<I, O> Shared<I, O> {
 
     /// Ends the wait of all that are queued.
     fn fail(&self, error: &Error) {
-        for pending in self.lock().pending.drain(..) {
+        let all = self.lock().pending.take_all();
+        for pending in all {
             let _ = pending.notify.send(Notice::Answer(Err(error.clone())));
         }
         self.metrics.waiting.set(0);

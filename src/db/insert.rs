@@ -76,7 +76,7 @@ impl<V: ToSql + Sync> Inserts<V> {
 
     /// Inserts a row, together with others that arrive at the same moment.
     pub async fn insert(&self, row: NewRow<V>) -> Result<Inserted> {
-        match self.batcher.ask(row, |rows| self.insert_all(rows)).await {
+        match self.batcher.ask(row.user, row, |rows| self.insert_all(rows)).await {
             BatchOutcome::Answered(inserted) => inserted,
             BatchOutcome::Released(row) => Box::pin(self.insert_alone(&row)).await,
             BatchOutcome::Lost => {

@@ -34,7 +34,7 @@ impl PatientLookups {
     /// The patient with this id, if it is the owner's.
     pub async fn get(&self, owner: i64, id: i64) -> Result<Option<Row>> {
         let key = (owner, id);
-        match self.batcher.ask(key, |keys| self.get_all(keys)).await {
+        match self.batcher.ask(owner, key, |keys| self.get_all(keys)).await {
             BatchOutcome::Answered(found) => found,
             // A read can be repeated.
             BatchOutcome::Released(_) | BatchOutcome::Lost => Box::pin(self.get_one(key)).await,

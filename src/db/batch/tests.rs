@@ -8,6 +8,8 @@ use tokio::time::sleep;
 
 use super::*;
 
+const USER: i64 = 1;
+
 #[track_caller]
 fn answered(outcome: BatchOutcome<u64, u64>) -> u64 {
     let BatchOutcome::Answered(answer) = outcome else { panic!("not answered") };
@@ -21,7 +23,7 @@ async fn batches(requests: u64, round_trip: Duration) -> Vec<Vec<u64>> {
     let batcher = Batcher::new(4, None, round_trips);
     let sent = RefCell::new(Vec::new());
     let ask = |number| {
-        batcher.ask(number, async |numbers: Vec<u64>| {
+        batcher.ask(USER, number, async |numbers: Vec<u64>| {
             sent.borrow_mut().push(numbers.clone());
             sleep(round_trip).await;
             numbers.into_iter().map(|number| Ok(10 * number)).collect()
@@ -53,8 +55,8 @@ async fn a_cancelled_leader_hands_the_lead_to_the_next() {
         sleep(Duration::from_secs(1)).await;
         numbers.into_iter().map(Ok).collect::<Vec<_>>()
     };
-    let mut first = Box::pin(batcher.ask(1, run));
-    let mut second = Box::pin(batcher.ask(2, run));
+    let mut first = Box::pin(batcher.ask(USER, 1, run));
+    let mut second = Box::pin(batcher.ask(USER, 2, run));
     assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
     assert!(timeout(Duration::from_millis(1), &mut second).await.is_err());
     drop(first);
@@ -71,7 +73,7 @@ async fn a_long_queue_leaves_no_batch_while_statements_are_answered() {
         sleep(Duration::from_millis(90)).await;
         numbers.into_iter().map(Ok).collect::<Vec<_>>()
     };
-    let answers = join_all((0..33).map(|number| batcher.ask(number, run))).await;
+    let answers = join_all((0..33).map(|number| batcher.ask(USER, number, run))).await;
     for (number, answer) in (0..).zip(answers) {
         assert_eq!(answered(answer), number);
     }
@@ -93,7 +95,7 @@ async fn left(
     let asking = (0..).zip([0].iter().chain(after)).map(async |(number, after)| {
         sleep(Duration::from_millis(*after)).await;
         let asked = Instant::now();
-        (number, batcher.ask(number, run).await, asked.elapsed().as_millis())
+        (number, batcher.ask(USER, number, run).await, asked.elapsed().as_millis())
     });
     let (mut refused, mut released) = (Vec::new(), Vec::new());
     for (number, outcome, waited) in join_all(asking).await {
@@ -120,6 +122,32 @@ async fn what_would_be_served_too_late_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_user_with_many_requests_waits_for_these_and_another_does_not() {
+    let batcher = Batcher::new(4, Some(Duration::from_secs(9)), Arc::default());
+    let run = async |numbers: Vec<u64>| {
+        sleep(Duration::from_millis(50)).await;
+        numbers.into_iter().map(Ok).collect::<Vec<_>>()
+    };
+    let crowd = join_all((0..60).map(|number| batcher.ask(USER, number, run)));
+    let other = async {
+        let mut waits = Vec::new();
+        for number in 100..103 {
+            sleep(Duration::from_millis(10)).await;
+            let asked = Instant::now();
+            assert_eq!(answered(batcher.ask(2, number, run).await), number);
+            waits.push(asked.elapsed().as_millis());
+        }
+        waits
+    };
+    let (crowd, waits) = tokio::join!(crowd, other);
+    // The rest of the statement under way, and the next.
+    assert_eq!(waits, [90, 90, 90]);
+    for (number, answer) in (0..).zip(crowd) {
+        assert_eq!(answered(answer), number);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_waited_for_too_long_is_refused() {
     let batcher = Batcher::new(1, Some(Duration::from_secs(9)), Arc::default());
     let (refused, _) = left(&batcher, 700, &[10, 20]).await;
@@ -137,7 +165,7 @@ async fn what_is_queued_behind_a_read_that_waited_in_vain_fails_with_it() {
             .collect()
     };
     let started = Instant::now();
-    for outcome in join_all((0..9).map(|number| batcher.ask(number, run))).await {
+    for outcome in join_all((0..9).map(|number| batcher.ask(USER, number, run))).await {
         let outcome: BatchOutcome<u64, u64> = outcome;
         assert!(matches!(outcome, BatchOutcome::Answered(Err(Error::Locked { .. }))));
     }
