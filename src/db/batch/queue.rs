@@ -51,18 +51,28 @@ impl<T> FairQueue<T> {
         self.len += 1;
     }
 
-    /// The first of the user whose turn it is.
-    pub fn pop(&mut self, now: Instant) -> Option<T> {
-        let Turn { user, .. } = self.turns.pop_front()?;
-        let Entry::Occupied(mut queue) = self.queues.entry(user) else { return None };
-        let first = queue.get_mut().pop_front()?;
-        if queue.get().is_empty() {
-            queue.remove();
-        } else {
-            self.turns.push_back(Turn { user, since: now });
+    /// The first that `check` passes of what the user has whose turn it is. What it does not pass
+    /// takes no turn, or what is out of date would stay for as many turns.
+    pub fn pop(&mut self, now: Instant, check: impl Fn(T) -> Option<T>) -> Option<T> {
+        while let Some(Turn { user, .. }) = self.turns.pop_front() {
+            let Entry::Occupied(mut queue) = self.queues.entry(user) else { continue };
+            let mut passed = None;
+            while passed.is_none()
+                && let Some(first) = queue.get_mut().pop_front()
+            {
+                self.len -= 1;
+                passed = check(first.item);
+            }
+            if queue.get().is_empty() {
+                queue.remove();
+            } else {
+                self.turns.push_back(Turn { user, since: now });
+            }
+            if passed.is_some() {
+                return passed;
+            }
         }
-        self.len -= 1;
-        Some(first.item)
+        None
     }
 
     /// Since when that has been queued behind which this user's next would have its turn: the user's
@@ -92,8 +102,22 @@ mod tests {
         for (user, item) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (2, "f")] {
             queue.push(user, item, now);
         }
-        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now)).collect();
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now, Some)).collect();
         assert_eq!(popped, ["a", "d", "e", "b", "f", "c"]);
+        assert_eq!(queue.len(), 0);
+        assert!(queue.queues.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_of_date_takes_no_turn() {
+        let now = Instant::now();
+        let mut queue = FairQueue::default();
+        for (user, item) in [(1, 1), (1, -1), (1, -2), (1, 2), (2, -3), (3, 3), (1, -4)] {
+            queue.push(user, item, now);
+        }
+        let pop = || queue.pop(now, |item| (item > 0).then_some(item));
+        let popped: Vec<_> = std::iter::from_fn(pop).collect();
+        assert_eq!(popped, [1, 3, 2]);
         assert_eq!(queue.len(), 0);
         assert!(queue.queues.is_empty());
     }
@@ -107,7 +131,7 @@ mod tests {
         for milliseconds in 0..3 {
             queue.push(1, milliseconds, at(milliseconds));
         }
-        queue.pop(at(10));
+        queue.pop(at(10), Some);
         assert_eq!(queue.waiting_since(1), Some(at(1)));
         assert_eq!(queue.waiting_since(2), Some(at(10)));
     }

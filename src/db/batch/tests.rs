@@ -148,6 +148,32 @@ async fn a_user_with_many_requests_waits_for_these_and_another_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_many_others_leave_no_time_for_is_refused_within_one_round_of_turns() {
+    let batcher = Batcher::new(4, Some(Duration::from_secs(9)), Arc::default());
+    let run = async |numbers: Vec<u64>| {
+        sleep(Duration::from_millis(50)).await;
+        numbers.into_iter().map(Ok).collect::<Vec<_>>()
+    };
+    let crowd = join_all((0..100).map(async |number| {
+        let asked = Instant::now();
+        (batcher.ask(USER, number, run).await, asked.elapsed().as_millis())
+    }));
+    // A round of 19 others takes a quarter of a second.
+    let others = join_all((2..21).map(async |user| {
+        for number in 0..8 {
+            assert_eq!(answered(batcher.ask(user, number, run).await), number);
+        }
+    }));
+    let (crowd, _) = tokio::join!(crowd, others);
+    let refused = crowd.iter().filter(|(outcome, _)| {
+        matches!(outcome, BatchOutcome::Answered(Err(Error::Overloaded { .. })))
+    });
+    assert!(refused.count() > 80);
+    let slowest = crowd.iter().map(|(_, waited)| waited).max().unwrap();
+    assert!((1000..=1300).contains(slowest), "{slowest} ms");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_waited_for_too_long_is_refused() {
     let batcher = Batcher::new(1, Some(Duration::from_secs(9)), Arc::default());
     let (refused, _) = left(&batcher, 700, &[10, 20]).await;
