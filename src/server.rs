@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -44,8 +44,6 @@ const OWN_DESCRIPTORS: usize = 32;
 const DESCRIPTORS_PER_WORKER: usize = 4;
 /// How long in-flight requests may take when the service stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause after a failed accept: the process is probably out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection beyond the limit may take to send a request, and then to close.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most such connections that get a response at the same time; others are closed without one.
@@ -85,7 +83,7 @@ pub async fn serve(
                     let peer = Peer { address, listener: Listener::Operators };
                     hand_over(socket, peer, &workers, Some(counted));
                 }
-                Err(error) => accept_failed(&error).await,
+                Err(error) => listener::accept_failed(&error).await,
             },
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) if is_full(&capacity, &workers, &operators) => {
@@ -95,7 +93,7 @@ pub async fn serve(
                     let peer = Peer { address: address.ip(), listener: Listener::Public };
                     hand_over(socket, peer, &workers, None);
                 }
-                Err(error) => accept_failed(&error).await,
+                Err(error) => listener::accept_failed(&error).await,
             },
         }
     }
@@ -155,11 +153,6 @@ fn raise_descriptor_limit() -> usize {
     }
     let limit = getrlimit(Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
-
-async fn accept_failed(error: &io::Error) {
-    tracing::warn!(%error, "a connection cannot be accepted");
-    sleep(ACCEPT_PAUSE).await;
 }
 
 fn is_full(capacity: &Capacity, workers: &[WorkerThread], operators: &Operators) -> bool {

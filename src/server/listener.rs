@@ -1,19 +1,20 @@
 //! The public listener, and its end, at which no client may lose a request.
 
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Connections that the system completes before they are accepted: a burst of clients. The system's
 /// own limit, `net.core.somaxconn`, may be lower.
 const BACKLOG: u32 = 4096;
-/// How long handshakes that have begun may take when the listener is closed. Whoever connects
-/// meanwhile is refused when it tries again, which is after a second.
-const LAST_HANDSHAKES: Duration = Duration::from_millis(50);
+/// How long handshakes that have begun may take when the listener is closed: longer than nearly any
+/// round trip. Whoever connects meanwhile is refused when it tries again, which is after a second.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
+/// The pause after a failed accept: the process is probably out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens on an address.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -24,6 +25,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+pub async fn accept_failed(error: &io::Error) {
+    tracing::warn!(%error, "a connection cannot be accepted");
+    sleep(ACCEPT_PAUSE).await;
 }
 
 /// Closes a listener, and hands over what has connected, which its end would reset: clients that
@@ -37,11 +43,26 @@ pub async fn close(listener: TcpListener, mut hand_over: impl FnMut(TcpStream, S
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => hand_over(socket, peer),
-                Err(_) => pending().await,
+                Err(error) => accept_failed(&error).await,
             }
         }
     })
     .await;
+    // The time may be over before all are accepted that there are.
+    for (socket, peer) in accept_rest(listener) {
+        hand_over(socket, peer);
+    }
+}
+
+/// What has connected and is not accepted yet.
+fn accept_rest(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let listener = listener.into_std();
+    let accept = move || {
+        let (socket, peer) = listener.as_ref().ok()?.accept().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(socket).ok()?, peer))
+    };
+    std::iter::from_fn(accept)
 }
 
 /// From here on the system drops the first packet of a handshake, and completes those that have
@@ -89,15 +110,23 @@ mod tests {
         let handed_over = RefCell::new(Vec::new());
         let closing = close(listener, |_, peer| handed_over.borrow_mut().push(peer));
         let late = async {
-            // As often as the closing is polled between them, it would have taken one of these.
-            for _ in 0..10 {
-                let connecting = timeout(LAST_HANDSHAKES / 20, TcpStream::connect(address));
-                connecting.await.unwrap_err();
-            }
+            let connecting = timeout(2 * LAST_HANDSHAKES, TcpStream::connect(address)).await;
+            assert!(!matches!(connecting, Ok(Ok(_))), "{connecting:?}");
         };
         tokio::join!(closing, late);
         assert_eq!(*handed_over.borrow(), [early.local_addr().unwrap()]);
         let refused = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn all_that_have_connected_are_accepted_however_many() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..300 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert_eq!(accept_rest(listener).count(), clients.len());
     }
 }

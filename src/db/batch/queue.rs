@@ -75,6 +75,23 @@ impl<T> FairQueue<T> {
         None
     }
 
+    /// Takes out the first of each user's that `check` does not pass.
+    pub fn sweep(&mut self, check: impl Fn(T) -> Option<T>) {
+        let len = &mut self.len;
+        self.queues.retain(|_, queue| {
+            while let Some(Queued { item, since }) = queue.pop_front() {
+                if let Some(item) = check(item) {
+                    queue.push_front(Queued { item, since });
+                    return true;
+                }
+                *len -= 1;
+            }
+            false
+        });
+        let queues = &self.queues;
+        self.turns.retain(|turn| queues.contains_key(&turn.user));
+    }
+
     /// Since when that has been queued behind which this user's next would have its turn: the user's
     /// own first, or the first of all.
     pub fn waiting_since(&self, user: i64) -> Option<Instant> {
@@ -120,6 +137,21 @@ mod tests {
         assert_eq!(popped, [1, 3, 2]);
         assert_eq!(queue.len(), 0);
         assert!(queue.queues.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_leaves_turns_to_those_only_who_have_something_left() {
+        let now = Instant::now();
+        let mut queue = FairQueue::default();
+        for (user, item) in [(1, -1), (1, -2), (2, 2), (2, -3), (3, -4), (3, 3)] {
+            queue.push(user, item, now);
+        }
+        queue.sweep(|item| (item > 0).then_some(item));
+        assert_eq!(queue.len(), 3);
+        queue.push(1, 1, now);
+        let popped: Vec<_> = std::iter::from_fn(|| queue.pop(now, Some)).collect();
+        assert_eq!(popped, [2, 3, 1, -3]);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
