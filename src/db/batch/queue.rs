@@ -75,7 +75,7 @@ impl<T> FairQueue<T> {
         None
     }
 
-    /// Takes out the first of each user's that `check` does not pass.
+    /// Takes out what `check` does not pass, from the front of what each user has.
     pub fn sweep(&mut self, check: impl Fn(T) -> Option<T>) {
         let len = &mut self.len;
         self.queues.retain(|_, queue| {
