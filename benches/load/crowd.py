@@ -12,14 +12,13 @@ are printed in milliseconds. Needs what `make load` needs.
 import http.client
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from fixture import MAIN, Fixture, Program
+from fixture import MAIN, Fixture, Program, allow_open_files
 
 CROWDS = (2048, 8192)
 WARM_UP = 2
@@ -69,8 +68,7 @@ def show(name: str, times: dict[str, list[float]]) -> None:
 
 
 def main() -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_open_files()
     programs = [Path(name).resolve() for name in sys.argv[1:]] or [Fixture.program]
     for program in programs:
         print(program.name, flush=True)

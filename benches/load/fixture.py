@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -36,6 +37,12 @@ SERVER_SETTINGS = [
 
 # How far away the far database is, each way.
 DISTANCE_MICROSECONDS = 500
+
+
+def allow_open_files() -> None:
+    """Thousands of clients need as many open files as this process may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @dataclass(frozen=True)

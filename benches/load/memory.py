@@ -11,11 +11,11 @@ the end. Half of the cases share one user, half have 16.
 
 import json
 import os
-import resource
 import socket
 import sys
 import time
 
+from fixture import allow_open_files
 from logins import Program
 
 CONNECTIONS = 2000
@@ -184,8 +184,7 @@ def main() -> None:
     unknown = [name for name in arguments if name not in CASES]
     if unknown:
         sys.exit(f"no such case: {', '.join(unknown)}\n{__doc__}")
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_open_files()
     met = [measure(path or "target/release/healthcare-backend", name) for name in arguments or CASES]
     sys.exit(not all(met))
 
