@@ -16,6 +16,12 @@ fn answered(outcome: BatchOutcome<u64, u64>) -> u64 {
     answer.unwrap()
 }
 
+/// Answers each number with itself after so many milliseconds.
+async fn answer_after(milliseconds: u64, numbers: Vec<u64>) -> Vec<Result<u64>> {
+    sleep(Duration::from_millis(milliseconds)).await;
+    numbers.into_iter().map(Ok).collect()
+}
+
 /// Asks for the numbers below `requests` concurrently, and returns the batches that were sent.
 async fn batches(requests: u64, round_trip: Duration) -> Vec<Vec<u64>> {
     let round_trips = Arc::new(RoundTrip::default());
@@ -51,10 +57,7 @@ async fn a_far_database_has_several_statements_under_way() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_leader_hands_the_lead_to_the_next() {
     let batcher = Batcher::new(4, None, Arc::default());
-    let run = async |numbers: Vec<u64>| {
-        sleep(Duration::from_secs(1)).await;
-        numbers.into_iter().map(Ok).collect::<Vec<_>>()
-    };
+    let run = |numbers| answer_after(1000, numbers);
     let mut first = Box::pin(batcher.ask(USER, 1, run));
     let mut second = Box::pin(batcher.ask(USER, 2, run));
     assert!(timeout(Duration::from_millis(1), &mut first).await.is_err());
@@ -88,10 +91,7 @@ async fn left(
     took: u64,
     after: &[u64],
 ) -> (Vec<(u64, u128)>, Vec<(u64, u128)>) {
-    let run = async |numbers: Vec<u64>| {
-        sleep(Duration::from_millis(took)).await;
-        numbers.into_iter().map(Ok).collect::<Vec<_>>()
-    };
+    let run = |numbers| answer_after(took, numbers);
     let asking = (0..).zip([0].iter().chain(after)).map(async |(number, after)| {
         sleep(Duration::from_millis(*after)).await;
         let asked = Instant::now();
@@ -124,10 +124,7 @@ async fn what_would_be_served_too_late_is_refused_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_user_with_many_requests_waits_for_these_and_another_does_not() {
     let batcher = Batcher::new(4, Some(Duration::from_secs(9)), Arc::default());
-    let run = async |numbers: Vec<u64>| {
-        sleep(Duration::from_millis(50)).await;
-        numbers.into_iter().map(Ok).collect::<Vec<_>>()
-    };
+    let run = |numbers| answer_after(50, numbers);
     let crowd = join_all((0..60).map(|number| batcher.ask(USER, number, run)));
     let other = async {
         let mut waits = Vec::new();
@@ -150,10 +147,7 @@ async fn a_user_with_many_requests_waits_for_these_and_another_does_not() {
 #[tokio::test(start_paused = true)]
 async fn what_many_others_leave_no_time_for_is_refused_when_its_time_is_over() {
     let batcher = Batcher::new(4, Some(Duration::from_secs(9)), Arc::default());
-    let run = async |numbers: Vec<u64>| {
-        sleep(Duration::from_millis(20)).await;
-        numbers.into_iter().map(Ok).collect::<Vec<_>>()
-    };
+    let run = |numbers| answer_after(20, numbers);
     // A round of 150 users takes three quarters of a second.
     let asking = (0..900).map(async |number| {
         sleep(Duration::from_millis(450 * (number / 150))).await;
