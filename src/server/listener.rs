@@ -27,6 +27,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Logs that a connection could not be accepted, and pauses before the next is tried.
 pub async fn accept_failed(error: &io::Error) {
     tracing::warn!(%error, "a connection cannot be accepted");
     sleep(ACCEPT_PAUSE).await;
