@@ -38,6 +38,12 @@ impl fmt::Debug for IdempotencyKey {
 }
 
 impl KeptAnswer {
+    /// Whether a row of a statement `*_once` refuses the request for what it would change, not for
+    /// its key.
+    pub fn is_refusal(row: &Row) -> Result<bool> {
+        Ok(!matches!(column(row, 0)?, "done" | "replayed" | "reused" | "in_progress"))
+    }
+
     /// Reads the first columns of a row of a statement `*_once`. `missing` is the error if what it
     /// should change is not there.
     pub fn from_row(row: Row, missing: Error) -> Result<Self> {

@@ -17,6 +17,10 @@ use crate::worker::Worker;
 
 /// Runs a statement whose last two parameters are the key and the hash of the request. `missing` is
 /// the error if what it should change is not there.
+///
+/// What is refused is asked once more: the first request with the key may have ended between the
+/// statement's snapshot and its claim to the key, and have changed what it is refused for. The
+/// second statement begins when the first request has surely ended, and sees its answer.
 pub async fn run(
     pool: &Pool,
     sql: Sql,
@@ -25,8 +29,15 @@ pub async fn run(
     missing: Error,
 ) -> Result<KeptAnswer> {
     let key: [Parameter<'_>; 2] = [&key.key, &key.request_hash];
-    let row = pool.query_opt(sql, &[parameters, &key].concat()).await?;
-    let row = row.ok_or_else(|| Error::internal("a statement returned no verdict"))?;
+    let parameters = [parameters, &key].concat();
+    let ask = async || {
+        let row = pool.query_opt(sql, &parameters).await?;
+        row.ok_or_else(|| Error::internal("a statement returned no verdict"))
+    };
+    let mut row = ask().await?;
+    if KeptAnswer::is_refusal(&row)? {
+        row = ask().await?;
+    }
     KeptAnswer::from_row(row, missing)
 }
 

@@ -194,6 +194,54 @@ async fn a_key_whose_first_request_ends_just_after_the_second_has_begun_has_one_
     assert_eq!(count(&first).await, 2);
 }
 
+/// Lets the first statement with a key after each restart of a sequence wait for an advisory lock,
+/// between its snapshot and its claim to the key.
+async fn pause_first(database: &tokio_postgres::Client) {
+    let sql = "CREATE SEQUENCE keyed;
+               CREATE FUNCTION pause() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+               BEGIN
+                   IF nextval('keyed') = 1 THEN
+                       PERFORM pg_advisory_xact_lock(1);
+                   END IF;
+                   RETURN true;
+               END $$;
+               ALTER TABLE idempotency_keys RENAME TO kept_keys;
+               CREATE VIEW idempotency_keys AS SELECT * FROM kept_keys WHERE pause()";
+    database.batch_execute(sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_whose_twin_ended_just_after_it_had_begun_is_not_refused_for_what_that_did() {
+    let server = patient_server().await;
+    let ada = server.user().await;
+    let database = server.database().connect().await;
+    pause_first(&database).await;
+    let twice = async |method: Method, target: &str, body: Option<Value>| {
+        let key = keyed(&ada, &crate::harness::random()).with("if-match", "\"1\"");
+        let body = body.map(|body| body.to_string().into());
+        let send = async || key.send(method.clone(), target, body.clone()).await;
+        let pause = "SELECT pg_advisory_lock(1); ALTER SEQUENCE keyed RESTART";
+        database.batch_execute(pause).await.unwrap();
+        let (second, first) = tokio::join!(send(), async {
+            blocked(&server).await;
+            let first = send().await;
+            database.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+            first
+        });
+        assert!(first.status.is_success() && !is_replayed(&first), "{first:?}");
+        assert_replayed(&first, &second);
+    };
+    for kind in KINDS {
+        let (target, _) = kind.create(&ada, &kind.minimal()).await;
+        twice(Method::PATCH, &target, Some(json!({"phone": "1"}))).await;
+        let (target, _) = kind.create(&ada, &kind.minimal()).await;
+        twice(Method::DELETE, &target, None).await;
+    }
+    twice(Method::POST, "/api/mappings", Some(pair(&ada).await)).await;
+    let id = ada.get("/api/mappings").await.expect(200).json()[0]["id"].clone();
+    twice(Method::DELETE, &format!("/api/mappings/{id}"), None).await;
+}
+
 #[tokio::test]
 async fn a_key_whose_first_request_is_running_is_in_progress_and_waits_for_nothing() {
     let server = patient_server().await;
