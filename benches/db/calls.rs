@@ -161,6 +161,8 @@ pub fn call(sql: Sql, number: i64) -> Call {
         }
         Sql::MappingsDeleteOnce => write(once(parameters![SUPPLIED_TO, number])),
 
+        // This finds nothing, which is the usual case.
+        Sql::IdempotencyKeysGet => pool(0, once(parameters![owner])),
         Sql::IdempotencyKeysSweep => pool(0, parameters![KEPT_SECONDS]),
 
         // They run once for many rows, and are not prepared on the connections of this benchmark.

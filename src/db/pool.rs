@@ -76,6 +76,12 @@ impl Pool {
         Self { claim: Claim { row: Some((sql.noun(), id)), ..self.claim }, ..self.clone() }
     }
 
+    /// The same share for what waits for no row.
+    #[must_use]
+    pub fn off_row(&self) -> Self {
+        Self { claim: Claim { row: None, ..self.claim }, ..self.clone() }
+    }
+
     /// All rows of a statement. A read whose connection was lost is tried once more, on a connection
     /// that was opened since.
     pub async fn query(&self, sql: Sql, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {

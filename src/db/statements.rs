@@ -107,6 +107,7 @@ statements! {
         MappingsDelete => "mappings/delete",
         MappingsCreateOnce => "mappings/create_once",
         MappingsDeleteOnce => "mappings/delete_once",
+        IdempotencyKeysGet => "idempotency_keys/get",
         IdempotencyKeysSweep => "idempotency_keys/sweep",
     }
     bulk: {

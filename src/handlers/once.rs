@@ -15,12 +15,12 @@ use crate::http::{Response, etag, idempotency};
 use crate::models::rules::Value;
 use crate::worker::Worker;
 
-/// Runs a statement whose last two parameters are the key and the hash of the request. `missing` is
-/// the error if what it should change is not there.
+/// Runs a statement whose first parameter is the user, and whose last two are the key and the hash
+/// of the request. `missing` is the error if what it should change is not there.
 ///
-/// What is refused is asked once more: the first request with the key may have ended between the
-/// statement's snapshot and its claim to the key, and have changed what it is refused for. The
-/// second statement begins when the first request has surely ended, and sees its answer.
+/// The first request with the key may have ended between the statement's snapshot and its claim to
+/// the key, and have changed what this one is refused for. So who is refused asks for its answer:
+/// if the first one had an effect, a statement that begins now sees it.
 pub async fn run(
     pool: &Pool,
     sql: Sql,
@@ -29,14 +29,12 @@ pub async fn run(
     missing: Error,
 ) -> Result<KeptAnswer> {
     let key: [Parameter<'_>; 2] = [&key.key, &key.request_hash];
-    let parameters = [parameters, &key].concat();
-    let ask = async || {
-        let row = pool.query_opt(sql, &parameters).await?;
-        row.ok_or_else(|| Error::internal("a statement returned no verdict"))
-    };
-    let mut row = ask().await?;
+    let row = pool.query_opt(sql, &[parameters, &key].concat()).await?;
+    let mut row = row.ok_or_else(|| Error::internal("a statement returned no verdict"))?;
     if KeptAnswer::is_refusal(&row)? {
-        row = ask().await?;
+        let key: Vec<Parameter<'_>> = parameters.iter().copied().take(1).chain(key).collect();
+        let kept = pool.off_row().query_opt(Sql::IdempotencyKeysGet, &key).await?;
+        row = kept.unwrap_or(row);
     }
     KeptAnswer::from_row(row, missing)
 }

@@ -157,6 +157,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::MappingsCreateOnce => (once(create(&mapping::FIELDS)), answer()),
         Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), verdict()),
 
+        Sql::IdempotencyKeysGet => (once(vec![T::INT8]), kept_answer()),
         Sql::IdempotencyKeysSweep => {
             (vec![T::INT4], vec![Column::stored("created_at", T::TIMESTAMPTZ)])
         }
@@ -263,13 +264,20 @@ fn answer() -> Vec<Column> {
     [verdict(), resource.into()].concat()
 }
 
+/// As it is kept: a mapping has no version, and what was deleted has no id.
+fn kept_answer() -> Vec<Column> {
+    let [resource_id, version] =
+        ["resource_id", "version"].map(|name| Column::nullable(name, Type::INT8));
+    [verdict(), vec![resource_id, version, Column::computed("answer", Type::JSON)]].concat()
+}
+
 fn id() -> Vec<Column> {
     vec![Column::stored("id", Type::INT8)]
 }
 
 /// A session of an older program has none.
 fn sid() -> Vec<Column> {
-    vec![Column { nullable: Some(true), ..Column::stored("sid", Type::UUID) }]
+    vec![Column::nullable("sid", Type::UUID)]
 }
 
 fn seconds_left() -> Column {
@@ -306,6 +314,10 @@ fn columns(columns: &[row::Column]) -> Vec<Column> {
 impl Column {
     fn stored(name: &'static str, sql_type: Type) -> Self {
         Self { name, sql_type, nullable: Some(false), outer: false }
+    }
+
+    fn nullable(name: &'static str, sql_type: Type) -> Self {
+        Self { nullable: Some(true), ..Self::stored(name, sql_type) }
     }
 
     fn computed(name: &'static str, sql_type: Type) -> Self {
