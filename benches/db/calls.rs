@@ -122,7 +122,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::PatientsGetWhole => pool(1, parameters![owner, patient]),
         Sql::PatientsFirst => shared(51, parameters![0_i64, PAGE, owner]),
         Sql::PatientsList => pool(51, parameters![0_i64, PAGE, owner, text, text]),
-        Sql::PatientsSeek => pool(1, parameters![0_i64, EACH, owner, text, text]),
+        Sql::PatientsPage => pool(1, parameters![0_i64, EACH, owner, text, text]),
         Sql::PatientsUpdate => write(parameters![owner, patient, Json(notes), versions]),
         Sql::PatientsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
@@ -140,7 +140,7 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::DoctorsGetWhole => pool(1, parameters![doctor]),
         Sql::DoctorsFirst => shared(51, parameters![0_i64, PAGE]),
         Sql::DoctorsList => pool(51, parameters![0_i64, PAGE, text, text]),
-        Sql::DoctorsSeek => pool(1, parameters![0_i64, DOCTORS, text, text]),
+        Sql::DoctorsPage => pool(1, parameters![0_i64, DOCTORS, text, text]),
         Sql::DoctorsUpdate => write(parameters![1_i64, doctor, Json(bio), versions]),
         Sql::DoctorsDelete => write(parameters![SUPPLIED_TO, number, versions]),
 
@@ -151,8 +151,8 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::MappingsCreate => write(parameters![SUPPLIED_TO, number, doctor, "Once a year"]),
         Sql::MappingsFirst => shared(51, parameters![0_i64, PAGE, owner, id, id]),
         Sql::MappingsList => pool(51, parameters![0_i64, PAGE, owner, id, id]),
-        Sql::MappingsSeek => pool(2, parameters![0_i64, 2 * EACH, owner, id, id]),
-        Sql::MappingsSeekDoctors => pool(2, parameters![0_i64, 2_i64, owner, patient]),
+        Sql::MappingsPage => pool(1, parameters![0_i64, 2 * EACH, owner, id, id]),
+        Sql::MappingsPageDoctors => pool(1, parameters![0_i64, 2_i64, owner, patient]),
         Sql::MappingsFirstDoctors => shared(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDoctors => pool(3, parameters![0_i64, PAGE, owner, patient]),
         Sql::MappingsDelete => write(parameters![SUPPLIED_TO, number]),

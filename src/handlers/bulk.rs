@@ -44,7 +44,7 @@ pub async fn export(worker: &Worker, user: AuthUser, request: Request) -> Result
     let list = List {
         first: Sql::PatientsFirst,
         sql: Sql::PatientsList,
-        seek: Sql::PatientsSeek,
+        page: Sql::PatientsPage,
         keys: vec![user.id()],
         filters: vec![Filter::Text("search", None), Filter::Text("gender", None)],
         write,

@@ -42,7 +42,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
     let list = List {
         first: Sql::DoctorsFirst,
         sql: Sql::DoctorsList,
-        seek: Sql::DoctorsSeek,
+        page: Sql::DoctorsPage,
         keys: Vec::new(),
         filters: vec![
             Filter::Text(SEARCH.name, search),

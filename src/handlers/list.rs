@@ -41,8 +41,8 @@ pub struct List {
     pub first: Sql,
     /// The rows of a chunk. Its last column marks the last row if the chunk is full.
     pub sql: Sql,
-    /// Finds the last row of a page without reading the page.
-    pub seek: Sql,
+    /// Finds the ids of a page, and of one row more, without reading the page.
+    pub page: Sql,
     pub keys: Vec<i64>,
     pub filters: Vec<Filter>,
     pub write: Write,
@@ -84,7 +84,7 @@ pub async fn respond(
     let pool = pool.of(user.id());
     let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
     let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
-    let mut chunk = rest.first_chunk(rest.allowance.lease(estimate).await?);
+    let mut chunk = rest.first_chunk(estimate).await?;
     // A search may scan many rows to find a few, and would block what is pipelined after it on a
     // shared connection.
     let mut whole = false;
@@ -101,10 +101,8 @@ pub async fn respond(
         // Boxed, as the next, because most lists do without and it needs much space.
         Box::pin(rest.fetch_into(&mut chunk)).await?;
     }
-    if !rest.ended
-        && let Some(limit) = page.limit
-    {
-        Box::pin(rest.seek_end(page.after, limit)).await?;
+    if !rest.ended && page.limit.is_some() {
+        Box::pin(rest.find_page()).await?;
     }
 
     let next = page.limit.filter(|_| rest.more);
@@ -118,12 +116,6 @@ pub async fn respond(
     };
     response.headers_mut().extend(next.map(|next| (LINK, next)));
     Ok(response)
-}
-
-/// The last id of a page, and whether there are more rows after it.
-struct PageEnd {
-    last: i64,
-    more: bool,
 }
 
 impl List {
@@ -144,10 +136,11 @@ impl List {
         pool.query(self.sql, &self.parameters(&after, &rows, &self.filters)).await
     }
 
-    async fn page_end(&self, pool: &Pool, after: i64, limit: i64) -> Result<PageEnd> {
-        let rows = pool.query(self.seek, &self.parameters(&after, &limit, &self.filters)).await?;
-        let last = rows.first().map_or(Ok(i64::MAX), |row| column(row, 0))?;
-        Ok(PageEnd { last, more: rows.len() > 1 })
+    /// The ids of a page of `rows` rows, and of one more if there is one.
+    async fn page_ids(&self, pool: &Pool, after: i64, rows: i64) -> Result<Vec<i64>> {
+        let parameters = self.parameters(&after, &rows, &self.filters);
+        let row = pool.query_opt(self.page, &parameters).await?;
+        column(&row.ok_or_else(|| Error::internal("a page has no row of ids"))?, 0)
     }
 
     fn parameters<'a>(

@@ -45,7 +45,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
     let list = List {
         first: Sql::MappingsFirst,
         sql: Sql::MappingsList,
-        seek: Sql::MappingsSeek,
+        page: Sql::MappingsPage,
         keys: vec![user.id()],
         filters: vec![Filter::Id(PATIENT_ID.name, patient), Filter::Id(DOCTOR_ID.name, doctor)],
         write: |row, out| {
@@ -71,7 +71,7 @@ pub async fn doctors(
     let list = List {
         first: Sql::MappingsFirstDoctors,
         sql: Sql::MappingsDoctors,
-        seek: Sql::MappingsSeekDoctors,
+        page: Sql::MappingsPageDoctors,
         keys: vec![user.id(), patient_id],
         filters: Vec::new(),
         write: |row, out| {

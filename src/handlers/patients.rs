@@ -62,7 +62,7 @@ pub async fn list(worker: &Worker, user: AuthUser, request: Request) -> Result<R
     let list = List {
         first: Sql::PatientsFirst,
         sql: Sql::PatientsList,
-        seek: Sql::PatientsSeek,
+        page: Sql::PatientsPage,
         keys: vec![user.id()],
         filters: vec![Filter::Text(SEARCH.name, search), Filter::Text(GENDER.name, gender)],
         write: |row, out| {

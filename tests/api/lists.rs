@@ -1,5 +1,6 @@
 //! Lists: pages, filters and streams. Large numbers of rows are inserted by SQL.
 
+mod changes;
 mod filters;
 mod paging;
 mod streaming;
@@ -12,6 +13,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::harness::{Answer, Client, TestServer};
+
+/// Far beyond the socket buffers between the service and a client.
+pub const MANY: i64 = 1500;
 
 /// The four lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,15 @@ impl List {
             _ => format!("/api/mappings/{patient}"),
         }
     }
+}
+
+/// Patients with long texts, so that a list of them cannot be sent before it is read.
+pub async fn fill_with_long_texts(server: &TestServer, owner: i64, rows: i64) {
+    let sql = "INSERT INTO patients (created_by, name, notes, allergies, medical_history)
+        SELECT $1, 'Patient ' || n, repeat('\u{1f600}', 5000), repeat('a', 5000), repeat('m', 5000)
+        FROM generate_series(1, $2::bigint) AS n";
+    let database = server.database().connect().await;
+    database.execute(sql, &[&owner, &rows]).await.unwrap();
 }
 
 /// The ids of a list, which ascend.

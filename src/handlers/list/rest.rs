@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_postgres::Row;
 
-use super::{List, PageEnd};
+use super::List;
 use crate::db::Pool;
 use crate::db::row::{column, is_large};
 use crate::error::Result;
@@ -21,7 +21,8 @@ const MAX_ROWS: i64 = 1000;
 /// How long a stream waits for a lease for its next chunk before it fails.
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
 
-/// What has not been written of a list. Between two chunks it holds no connection and no memory.
+/// What has not been written of a list. Between two chunks it holds no connection, and no memory but
+/// for the ids of a page.
 pub struct Rest {
     pub list: List,
     pub allowance: Allowance,
@@ -30,10 +31,9 @@ pub struct Rest {
     pub first: Option<Chunk>,
     /// The last id that was written.
     after: i64,
-    /// The last id of the page, once it is known.
-    until: i64,
-    /// The rows that may still be written: rows that are inserted meanwhile do not lengthen a page.
-    left: i64,
+    wanted: Wanted,
+    /// Covers the ids of a page.
+    lease: Lease,
     /// The number of rows of the next chunk.
     rows: i64,
     /// Whether an element has been written.
@@ -42,6 +42,15 @@ pub struct Rest {
     pub ended: bool,
     /// Whether there are rows after the page.
     pub more: bool,
+}
+
+/// What may still be written of a list.
+enum Wanted {
+    /// So many rows.
+    Rows(usize),
+    /// These rows of a page, the last one first. So the link to the next page leaves no row out and
+    /// repeats none, whatever is inserted, changed or deleted while the page is written.
+    Ids(Vec<i64>),
 }
 
 /// A part of the list.
@@ -75,8 +84,8 @@ impl Rest {
             pool,
             first: None,
             after: page.after,
-            until: i64::MAX,
-            left: page.limit.unwrap_or(i64::MAX),
+            wanted: Wanted::Rows(page.limit.map_or(usize::MAX, as_usize)),
+            lease: Lease::default(),
             rows,
             begun: false,
             ended: false,
@@ -84,9 +93,15 @@ impl Rest {
         }
     }
 
-    /// The first chunk.
-    pub fn first_chunk(&mut self, lease: Lease) -> Chunk {
-        Chunk { bytes: std::mem::take(&mut self.list.framing.before), lease }
+    /// The first chunk, with a lease on `bytes`.
+    pub async fn first_chunk(&mut self, bytes: usize) -> Result<Chunk> {
+        let ids = match self.wanted {
+            Wanted::Rows(usize::MAX) | Wanted::Ids(_) => 0,
+            Wanted::Rows(rows) => rows * size_of::<i64>(),
+        };
+        let mut lease = self.allowance.lease(bytes + ids).await?;
+        self.lease = lease.split(ids);
+        Ok(Chunk { bytes: std::mem::take(&mut self.list.framing.before), lease })
     }
 
     /// The last chunk.
@@ -114,11 +129,14 @@ impl Rest {
         let written = self.write(shown.get(..small).unwrap_or(shown), chunk)?;
         let (all, more) = (written == shown.len(), rows.len() > shown.len());
         let is_page = limit.is_some_and(|limit| limit < self.rows);
+        self.ended |= all && (is_page || !more);
         if is_page {
             self.more = more;
-            self.until = shown.last().map_or(Ok(None), |row| column(row, 0))?.unwrap_or(i64::MAX);
         }
-        self.ended |= all && (is_page || !more);
+        if is_page && !self.ended {
+            let ids = shown.iter().skip(written).rev().map(|row| column(row, 0));
+            self.wanted = Wanted::Ids(ids.collect::<Result<_>>()?);
+        }
         Ok(all || self.ended)
     }
 
@@ -135,20 +153,29 @@ impl Rest {
         self.fetch(chunk).await
     }
 
-    /// Finds the last id of the page, unless it is known.
-    pub async fn seek_end(&mut self, after: i64, limit: i64) -> Result<()> {
-        if self.until == i64::MAX {
-            let PageEnd { last, more } = self.list.page_end(&self.pool, after, limit).await?;
-            self.until = last;
-            self.more = more;
-            self.end_if_written();
+    /// Finds the rows of the page that are not written, unless they are known.
+    pub async fn find_page(&mut self) -> Result<()> {
+        if let Wanted::Rows(rows) = self.wanted {
+            // After what is written, not after what was asked for: if rows that are written have
+            // been deleted since, others would take their places, and be in no page.
+            let mut ids = self.list.page_ids(&self.pool, self.after, as_i64(rows)).await?;
+            self.more = ids.len() > rows;
+            ids.truncate(rows);
+            ids.shrink_to_fit();
+            ids.reverse();
+            self.ended = ids.is_empty();
+            self.wanted = Wanted::Ids(ids);
         }
         Ok(())
     }
 
     /// The last id of the page.
     pub fn end(&self) -> i64 {
-        if self.until == i64::MAX { self.after } else { self.until }
+        let last = match &self.wanted {
+            Wanted::Rows(_) => None,
+            Wanted::Ids(ids) => ids.first(),
+        };
+        last.copied().unwrap_or(self.after)
     }
 
     /// The next part of the body.
@@ -171,32 +198,35 @@ impl Rest {
     async fn next_chunk(&mut self) -> Result<Chunk> {
         let lease = self.allowance.next_lease(CHUNK_WAIT, CHUNK_BYTES).await?;
         let mut chunk = Chunk { bytes: Vec::new(), lease };
-        self.rows = self.rows.min(self.left);
         self.fetch(&mut chunk).await?;
-        self.end_if_written();
         Ok(chunk)
     }
 
-    fn end_if_written(&mut self) {
-        self.ended |= self.left == 0 || self.after >= self.until;
-    }
-
     async fn fetch(&mut self, chunk: &mut Chunk) -> Result<()> {
-        let rows = self.list.fetch(&self.pool, self.after, self.rows).await?;
+        let (after, asked) = match &self.wanted {
+            Wanted::Rows(_) => (self.after, self.rows),
+            // Rows that have come between are passed over.
+            Wanted::Ids(ids) => {
+                (ids.last().map_or(self.after, |next| next - 1), self.rows.min(as_i64(ids.len())))
+            }
+        };
+        let rows = self.list.fetch(&self.pool, after, asked).await?;
         let full = rows.last().map_or(Ok(false), |row| column(row, row.len() - 1))?;
         let before = chunk.bytes.len();
         let written = self.write(&rows, chunk)?;
-        let count = i64::try_from(written).unwrap_or(MAX_ROWS);
-        self.ended |= written == rows.len() && count < self.rows && !full;
+        let count = as_i64(written);
+        self.ended |= written == rows.len() && count < asked && !full;
+        self.ended |= matches!(&self.wanted, Wanted::Ids(ids) if ids.is_empty());
         self.rows = next_rows(count, (chunk.bytes.len() - before) / written.max(1));
         Ok(())
     }
 
-    /// Appends rows until one is after the end or does not fit, and returns their number.
+    /// Appends the wanted ones of the rows, until no more is wanted or one does not fit, and returns
+    /// the number of rows that are done with.
     fn write(&mut self, rows: &[Row], chunk: &mut Chunk) -> Result<usize> {
         chunk.reserve(rows);
         for (at, row) in rows.iter().enumerate() {
-            if self.left == 0 {
+            if matches!(self.wanted, Wanted::Rows(0)) {
                 (self.ended, self.more) = (true, true);
                 return Ok(at);
             }
@@ -207,15 +237,18 @@ impl Rest {
             if self.begun {
                 chunk.bytes.extend_from_slice(self.list.framing.between);
             }
-            let id = (self.list.write)(row, &mut chunk.bytes)?.filter(|id| *id <= self.until);
+            let id = (self.list.write)(row, &mut chunk.bytes)?;
             let Some(id) = id.filter(|_| self.fits(chunk)) else {
                 self.ended |= id.is_none();
                 chunk.bytes.truncate(start);
                 return Ok(at);
             };
+            if !self.wanted.take(id) {
+                chunk.bytes.truncate(start);
+                continue;
+            }
             self.begun = true;
             self.after = id;
-            self.left -= 1;
         }
         Ok(rows.len())
     }
@@ -227,6 +260,30 @@ impl Rest {
         }
         length <= CHUNK_BYTES && self.allowance.extend(&mut chunk.lease, CHUNK_BYTES)
     }
+}
+
+impl Wanted {
+    /// Takes a row away. False if it is not wanted. Those before it do not exist any more.
+    fn take(&mut self, id: i64) -> bool {
+        match self {
+            Self::Rows(rows) => {
+                *rows -= 1;
+                true
+            }
+            Self::Ids(ids) => {
+                while ids.pop_if(|next| *next < id).is_some() {}
+                ids.pop_if(|next| *next == id).is_some()
+            }
+        }
+    }
+}
+
+fn as_i64(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+fn as_usize(rows: i64) -> usize {
+    usize::try_from(rows).unwrap_or_default()
 }
 
 /// The number of rows of the next chunk, given one of `rows` rows with `mean` bytes each. It at

@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{assert_replayed, is_replayed, keyed, pair};
-use crate::harness::{Answer, Client, Lock, TestDb, TestServer, until};
+use crate::harness::{Answer, Client, Lock, Pause, TestDb, TestServer, until};
 use crate::resources::{DOCTOR, KINDS, PATIENT};
 
 /// A server on which a test may hold a lock for some seconds.
@@ -194,38 +194,20 @@ async fn a_key_whose_first_request_ends_just_after_the_second_has_begun_has_one_
     assert_eq!(count(&first).await, 2);
 }
 
-/// Lets the first statement with a key after each restart of a sequence wait for an advisory lock,
-/// between its snapshot and its claim to the key.
-async fn pause_first(database: &tokio_postgres::Client) {
-    let sql = "CREATE SEQUENCE keyed;
-               CREATE FUNCTION pause() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
-               BEGIN
-                   IF nextval('keyed') = 1 THEN
-                       PERFORM pg_advisory_xact_lock(1);
-                   END IF;
-                   RETURN true;
-               END $$;
-               ALTER TABLE idempotency_keys RENAME TO kept_keys;
-               CREATE VIEW idempotency_keys AS SELECT * FROM kept_keys WHERE pause()";
-    database.batch_execute(sql).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_request_whose_twin_ended_just_after_it_had_begun_is_not_refused_for_what_that_did() {
     let server = patient_server().await;
     let ada = server.user().await;
-    let database = server.database().connect().await;
-    pause_first(&database).await;
+    let pause = Pause::at(server.database(), "idempotency_keys").await;
     let twice = async |method: Method, target: &str, body: Option<Value>| {
         let key = keyed(&ada, &crate::harness::random()).with("if-match", "\"1\"");
         let body = body.map(|body| body.to_string().into());
         let send = async || key.send(method.clone(), target, body.clone()).await;
-        let pause = "SELECT pg_advisory_lock(1); ALTER SEQUENCE keyed RESTART";
-        database.batch_execute(pause).await.unwrap();
+        pause.next().await;
         let (second, first) = tokio::join!(send(), async {
-            blocked(&server).await;
+            pause.begun().await;
             let first = send().await;
-            database.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+            pause.end().await;
             first
         });
         assert!(first.status.is_success() && !is_replayed(&first), "{first:?}");

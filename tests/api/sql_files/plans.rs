@@ -176,21 +176,21 @@ async fn a_page_is_read_in_order_also_by_a_plan_that_was_made_for_empty_tables()
         for (sql, values) in [
             (Sql::PatientsFirst, "0, 101, 1"),
             (Sql::PatientsList, "0, 101, 1, NULL, NULL"),
-            (Sql::PatientsSeek, "0, 1000, 1, NULL, NULL"),
+            (Sql::PatientsPage, "0, 1000, 1, NULL, NULL"),
             (Sql::DoctorsFirst, "0, 101"),
             (Sql::DoctorsList, "0, 101, NULL, NULL"),
-            (Sql::DoctorsSeek, "0, 1000, NULL, NULL"),
+            (Sql::DoctorsPage, "0, 1000, NULL, NULL"),
             (Sql::MappingsFirst, "0, 101, 1, NULL, NULL"),
             (Sql::MappingsList, "0, 101, 1, NULL, NULL"),
-            (Sql::MappingsSeek, "0, 1000, 1, NULL, NULL"),
-            (Sql::MappingsSeekDoctors, "0, 1000, 1, 1"),
+            (Sql::MappingsPage, "0, 1000, 1, NULL, NULL"),
+            (Sql::MappingsPageDoctors, "0, 1000, 1, 1"),
         ] {
             database.batch_execute(&format!("PREPARE page AS {}", sql.text())).await.unwrap();
             let plan = explain(&database, &format!("page({values})")).await;
             database.batch_execute("DEALLOCATE page").await.unwrap();
             // Both ids of a mapping identify at most one row.
             let sorts = plan.matches("->  Sort").count() + usize::from(plan.starts_with("Sort"));
-            let both = [Sql::MappingsFirst, Sql::MappingsList, Sql::MappingsSeek];
+            let both = [Sql::MappingsFirst, Sql::MappingsList, Sql::MappingsPage];
             let single = usize::from(both.contains(&sql));
             // A custom plan would ignore the filters, which are null. A filter on a join would read
             // all of a user's patients for each mapping.

@@ -110,7 +110,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::PatientsGetWhole => (vec![T::INT8, T::INT8], columns(Patient::COLUMNS)),
         Sql::PatientsFirst => (list(&[T::INT8]), short(columns(Patient::COLUMNS))),
         Sql::PatientsList => (list(&[T::INT8, T::TEXT, T::TEXT]), chunk(columns(Patient::COLUMNS))),
-        Sql::PatientsSeek => (list(&[T::INT8, T::TEXT, T::TEXT]), id()),
+        Sql::PatientsPage => (list(&[T::INT8, T::TEXT, T::TEXT]), ids()),
         Sql::PatientsUpdate => (update(), updated(Patient::COLUMNS)),
         Sql::PatientsDelete => (delete(), deleted()),
         Sql::PatientsCreateOnce => {
@@ -126,7 +126,7 @@ pub fn shape(sql: Sql) -> Shape {
         Sql::DoctorsGetWhole => (vec![T::INT8], columns(Doctor::COLUMNS)),
         Sql::DoctorsFirst => (list(&[]), short(columns(Doctor::COLUMNS))),
         Sql::DoctorsList => (list(&[T::TEXT, T::TEXT]), chunk(columns(Doctor::COLUMNS))),
-        Sql::DoctorsSeek => (list(&[T::TEXT, T::TEXT]), id()),
+        Sql::DoctorsPage => (list(&[T::TEXT, T::TEXT]), ids()),
         Sql::DoctorsUpdate => (update(), updated(Doctor::COLUMNS)),
         Sql::DoctorsDelete => (delete(), deleted()),
         Sql::DoctorsCreateOnce => (once(create(&doctor::FIELDS)), answer()),
@@ -140,9 +140,7 @@ pub fn shape(sql: Sql) -> Shape {
         }
         Sql::MappingsFirst => (list(&[T::INT8, T::INT8, T::INT8]), short(of_a_union())),
         Sql::MappingsList => (list(&[T::INT8, T::INT8, T::INT8]), chunk(of_a_union())),
-        Sql::MappingsSeek => {
-            (list(&[T::INT8, T::INT8, T::INT8]), vec![Column::computed("id", T::INT8)])
-        }
+        Sql::MappingsPage => (list(&[T::INT8, T::INT8, T::INT8]), ids()),
         // Outer joins too, but the code first checks that the mapping's id is not null.
         Sql::MappingsFirstDoctors => {
             let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
@@ -152,7 +150,7 @@ pub fn shape(sql: Sql) -> Shape {
             let both = [columns(AssignmentRow::COLUMNS), columns(Doctor::COLUMNS)];
             (list(&[T::INT8, T::INT8]), chunk(both.concat()))
         }
-        Sql::MappingsSeekDoctors => (list(&[T::INT8, T::INT8]), id()),
+        Sql::MappingsPageDoctors => (list(&[T::INT8, T::INT8]), ids()),
         Sql::MappingsDelete => (vec![T::INT8, T::INT8], id()),
         Sql::MappingsCreateOnce => (once(create(&mapping::FIELDS)), answer()),
         Sql::MappingsDeleteOnce => (once(vec![T::INT8, T::INT8]), verdict()),
@@ -273,6 +271,10 @@ fn kept_answer() -> Vec<Column> {
 
 fn id() -> Vec<Column> {
     vec![Column::stored("id", Type::INT8)]
+}
+
+fn ids() -> Vec<Column> {
+    vec![Column::computed("ids", Type::INT8_ARRAY)]
 }
 
 /// A session of an older program has none.
