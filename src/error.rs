@@ -268,18 +268,6 @@ impl Error {
         }
     }
 
-    /// The error of a request that has changed something before: no longer can it say that nothing
-    /// was changed.
-    #[must_use]
-    pub fn after_a_change(self) -> Self {
-        let (status, code) = self.status_and_code();
-        if status != StatusCode::SERVICE_UNAVAILABLE {
-            return self;
-        }
-        let cause = self.cause().unwrap_or(code);
-        Self::OutcomeUnknown { cause: format!("after a change: {cause}") }
-    }
-
     /// Whether part of the request may be unread, or its end is unknown, so that the connection
     /// cannot be reused.
     pub fn closes_connection(&self) -> bool {

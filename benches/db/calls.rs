@@ -79,15 +79,14 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::UsersLogin => pool(1, parameters![email]),
         Sql::UsersSetRole => write(parameters![email, "user"]),
         Sql::UsersPassword => pool(1, parameters![account]),
-        Sql::UsersRehash => write(parameters![account, HASH, HASH]),
-        Sql::UsersChangePassword => write(parameters![account, HASH, HASH, session_id(account)]),
+        Sql::UsersReplaceHash => write(parameters![account, HASH, HASH]),
 
         Sql::SessionsCreate => write(parameters![account, HASH, IDLE, LASTING, new_session()]),
         Sql::SessionsRefresh => write(parameters![session_id(number), SUPPLIED_TO, 0, GRACE, IDLE]),
         Sql::SessionsEnd => write(parameters![session_id(number), SUPPLIED_TO]),
         Sql::SessionsIsLive => shared(1, parameters![session_id(account), account]),
+        Sql::SessionsEndOthers => write(parameters![account, session_id(account), HASH]),
         // These find nothing, which is the usual case.
-        Sql::SessionsEndOthers => pool(0, parameters![account, session_id(account)]),
         Sql::SessionsEnded => pool(0, parameters![jiff::Timestamp::now()]),
         Sql::SessionsSweep => pool(0, parameters![86_400]),
 

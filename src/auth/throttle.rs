@@ -63,11 +63,12 @@ impl Throttle {
             &WINDOW_SECONDS,
             &all_accounts,
         ];
-        let mut locks = vec![(EMAIL_LOCK, email)];
+        let mut locks: Vec<(Sql, Vec<Parameter<'_>>)> =
+            vec![(Sql::LimitsLock, vec![&EMAIL_LOCK, &email])];
         if all_accounts > 0 {
-            locks.push((ADDRESS_LOCK, &client.address));
+            locks.push((Sql::LimitsLock, vec![&ADDRESS_LOCK, &client.address]));
         }
-        let row = pool.query_opt_locked(&locks, Sql::LoginsReserve, &parameters).await?;
+        let row = pool.query_opt_after(&locks, Sql::LoginsReserve, &parameters).await?;
         let row = row.ok_or_else(|| Error::internal("an aggregate returned no row"))?;
         wait(column(&row, 0)?)?;
         Ok(Attempt { email, client, reserved_at: column(&row, 1)? })
@@ -82,8 +83,9 @@ impl Throttle {
         }
         let parameters: [Parameter<'_>; 3] =
             [&client.address, &limit, &REGISTRATION_WINDOW_SECONDS];
-        let locks = [(REGISTRATIONS_LOCK, &*client.address)];
-        let row = pool.query_opt_locked(&locks, Sql::RegistrationsAdmit, &parameters).await?;
+        let lock: Vec<Parameter<'_>> = vec![&REGISTRATIONS_LOCK, &client.address];
+        let lock = [(Sql::LimitsLock, lock)];
+        let row = pool.query_opt_after(&lock, Sql::RegistrationsAdmit, &parameters).await?;
         wait(row.map_or(Ok(None), |row| column(&row, 0))?)
     }
 }

@@ -103,12 +103,12 @@ impl Pool {
         only(sql, self.query(sql, parameters).await?)
     }
 
-    /// As [`query_opt`](Self::query_opt), in a transaction that first takes locks, each of a kind
-    /// and a key, in their order. So the statement sees what others have committed under these
-    /// locks. All is sent at once, and takes one round trip.
-    pub async fn query_opt_locked(
+    /// As [`query_opt`](Self::query_opt), in a transaction that runs other statements before, in
+    /// their order. So the statement sees what others have committed before these got their locks.
+    /// All is sent at once, and takes one round trip.
+    pub async fn query_opt_after(
         &self,
-        locks: &[(i32, &str)],
+        before: &[(Sql, Vec<Parameter<'_>>)],
         sql: Sql,
         parameters: &[Parameter<'_>],
     ) -> Result<Option<Row>> {
@@ -117,19 +117,22 @@ impl Pool {
         let client = connection.client();
         let transaction = async {
             let statement = connection.statement(sql).await?;
-            let lock = connection.statement(Sql::LimitsLock).await?;
-            let lock = async |(kind, key): &(i32, &str)| client.execute(lock, &[kind, key]).await;
+            let mut prepared = Vec::new();
+            for (sql, parameters) in before {
+                prepared.push((connection.statement(*sql).await?, parameters));
+            }
+            let execute = prepared.iter().map(|(sql, parameters)| client.execute(*sql, parameters));
             // Each is sent when it is polled for the first time, and so in this order. Once one has
             // failed, those behind it fail too, and COMMIT rolls back.
-            let (begun, locked, row, committed) = join4(
+            let (begun, executed, row, committed) = join4(
                 client.batch_execute("BEGIN"),
-                join_all(locks.iter().map(lock)),
+                join_all(execute),
                 client.query_opt(statement, parameters),
                 client.batch_execute("COMMIT"),
             )
             .await;
             begun?;
-            locked.into_iter().collect::<Result<Vec<_>, _>>()?;
+            executed.into_iter().collect::<Result<Vec<_>, _>>()?;
             let row = row?;
             committed.map(|()| row)
         };

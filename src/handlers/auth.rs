@@ -81,7 +81,8 @@ pub async fn login(worker: &Worker, peer: IpAddr, request: Request) -> Result<Re
     let attempt = config.throttle.reserve(&worker.accounts, email, &client).await?;
     match begin_session(worker, &permit, email, password).await {
         Ok(Some(session)) => {
-            attempt.succeeded(&worker.accounts).await?;
+            // The session has begun, also if this fails. Then the attempt counts as failed.
+            let _ = attempt.succeeded(&worker.accounts).await;
             Ok(session)
         }
         Ok(None) => Err(Error::InvalidCredentials),
@@ -116,7 +117,7 @@ async fn begin_session(
         let accounts = worker.accounts.of(user.id);
         let hash = match better_hash {
             Some(better) => {
-                accounts.query_opt(Sql::UsersRehash, &[&user.id, &stored, &better]).await?;
+                accounts.query_opt(Sql::UsersReplaceHash, &[&user.id, &stored, &better]).await?;
                 better
             }
             None => stored,
@@ -227,19 +228,18 @@ async fn replace_password(
             worker.app.metrics.failed_logins.increment();
             return Ok(false);
         };
-        let parameters: [Parameter<'_>; 4] = [&id, &stored, &hash, &session_id];
-        let row = accounts.query_opt(Sql::UsersChangePassword, &parameters).await?;
+        // The change waits for logins that have the user's row. Only a statement after it sees the
+        // sessions that they have begun.
+        let change: Vec<Parameter<'_>> = vec![&id, &stored, &hash];
+        let change = [(Sql::UsersReplaceHash, change)];
+        let others: [Parameter<'_>; 3] = [&id, &session_id, &hash];
+        let row = accounts.query_opt_after(&change, Sql::SessionsEndOthers, &others).await?;
         // Without a row, the stored hash was replaced meanwhile: by one of this password or of
         // another.
-        let Some(row) = row else { continue };
-        worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
-        // A session that a concurrent login began is not in the statement's snapshot.
-        let late = accounts.query(Sql::SessionsEndOthers, &[&id, &session_id]).await;
-        let late = late.map_err(Error::after_a_change)?;
-        let late: Vec<Option<SessionId>> =
-            late.iter().map(|row| column(row, 0)).collect::<Result<_>>()?;
-        worker.app.ended_sessions.end(late.into_iter().flatten());
-        return Ok(true);
+        if let Some(row) = row {
+            worker.app.ended_sessions.end(column::<Vec<SessionId>>(&row, 0)?);
+            return Ok(true);
+        }
     }
     Err(worker.app.passwords.overloaded())
 }

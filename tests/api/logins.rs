@@ -202,6 +202,58 @@ async fn a_password_that_is_changed_while_it_is_compared_is_wrong() {
     login.await.unwrap().expect_error(401, "invalid_credentials");
 }
 
+/// Lets a change of a table's rows fail as if there were no room on the disk.
+async fn fail_changes(database: &TestDb, table: &str) {
+    let sql = format!(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             RAISE 'full' USING ERRCODE = 'disk_full';
+         END $$;
+         CREATE TRIGGER fail BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail()"
+    );
+    database.connect().await.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_password_ends_the_session_of_a_login_beside_it_or_changes_nothing() {
+    let server = server(&[]).await;
+    let ada = server.user().await;
+    let id = ada.user_id().await;
+    let email = ada.get("/api/auth/me").await.json()["email"].as_str().unwrap().to_owned();
+    let (logging_in, observer) =
+        (server.database().connect().await, server.database().connect().await);
+    let change = json!({"current_password": "correct horse", "new_password": "another horse"});
+
+    fail_changes(server.database(), "sessions").await;
+    logging_in.batch_execute("BEGIN").await.unwrap();
+    let sql = "INSERT INTO sessions (sid, user_id, expires_at, idle_until)
+               SELECT gen_random_uuid(), id, now() + interval '1 day', now() + interval '1 day'
+               FROM (SELECT id FROM users WHERE id = $1 FOR SHARE) AS u";
+    logging_in.execute(sql, &[&id]).await.unwrap();
+    let (answer, ()) = tokio::join!(ada.put("/api/auth/password", &change), async {
+        waiting(&observer, 1).await;
+        logging_in.batch_execute("COMMIT").await.unwrap();
+    });
+    answer.expect_error(503, "database_unavailable");
+    log_in(&server.anyone(), &email, "correct horse").await.expect(200);
+
+    observer.batch_execute("DROP TRIGGER fail ON sessions").await.unwrap();
+    ada.put("/api/auth/password", &change).await.expect(204);
+    let sql = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL";
+    assert_eq!(observer.query_one(sql, &[&id]).await.unwrap().get::<_, i64>(0), 1);
+    ada.get("/api/auth/me").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_login_whose_session_has_begun_is_answered_with_it() {
+    let server = server(&[]).await;
+    let email = format!("{}@example.com", random());
+    server.anyone().registered(&email).await;
+    log_in(&server.anyone(), &email, "correct horse").await.expect(200);
+    fail_changes(server.database(), "login_addresses").await;
+    log_in(&server.anyone(), &email, "correct horse").await.expect(200);
+}
+
 #[tokio::test]
 async fn who_waits_for_a_turn_takes_no_place_from_the_others() {
     let database = Arc::new(TestDb::new().await);

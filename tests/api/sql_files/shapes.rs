@@ -50,11 +50,7 @@ pub fn shape(sql: Sql) -> Shape {
             vec![T::INT8],
             vec![Column::stored("email", T::TEXT), Column::stored("password_hash", T::TEXT)],
         ),
-        Sql::UsersRehash => (vec![T::INT8, T::TEXT, T::TEXT], id()),
-        Sql::UsersChangePassword => {
-            let ended = Column::computed("ended", T::UUID_ARRAY);
-            (vec![T::INT8, T::TEXT, T::TEXT, T::UUID], vec![ended])
-        }
+        Sql::UsersReplaceHash => (vec![T::INT8, T::TEXT, T::TEXT], id()),
 
         Sql::SessionsCreate => {
             (vec![T::INT8, T::TEXT, T::INT4, T::INT4, T::UUID], vec![seconds_left()])
@@ -65,7 +61,10 @@ pub fn shape(sql: Sql) -> Shape {
             (parameters, [columns(User::COLUMNS), vec![verdict, seconds_left()]].concat())
         }
         Sql::SessionsEnd | Sql::SessionsIsLive => (vec![T::UUID, T::INT8], id()),
-        Sql::SessionsEndOthers => (vec![T::INT8, T::UUID], sid()),
+        Sql::SessionsEndOthers => {
+            let ended = Column::computed("ended", T::UUID_ARRAY);
+            (vec![T::INT8, T::UUID, T::TEXT], vec![ended])
+        }
         Sql::SessionsEnded => (vec![T::TIMESTAMPTZ], sid()),
         Sql::SessionsSweep => (vec![T::INT4], id()),
 
