@@ -66,13 +66,14 @@ async fn while_the_database_is_silent_requests_fail_at_once_and_afterwards_all_g
         let writing = join_all((0..8).map(|_| ada.patch(&targets[0], &change)));
         let (read, written) = tokio::join!(reading, writing);
         let took = started.elapsed();
-        for answer in read {
-            answer.expect_error(503, "database_unavailable");
-        }
-        for answer in written {
-            let code = answer.expect(503).json()["code"].clone();
-            let known = ["database_unavailable", "outcome_unknown", "overloaded"];
-            assert!(known.iter().any(|known| code == *known), "{code}");
+        // What waits for its turn behind what is not answered may give up before the silence is
+        // noticed.
+        let known = ["overloaded", "database_unavailable", "outcome_unknown"];
+        for (answers, known) in [(read, &known[..2]), (written, &known)] {
+            for answer in answers {
+                let code = answer.expect(503).json()["code"].clone();
+                assert!(known.iter().any(|known| code == *known), "{code}");
+            }
         }
         assert!(took < Duration::from_secs(6), "{took:?}");
 
