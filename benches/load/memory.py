@@ -76,6 +76,7 @@ CASES = {
     "small-pages": ([SMALL] * ROWS, lambda client: client.get("/api/patients?limit=50") * 20, False),
     "small-answers": ([SMALL], lambda client: client.get(client.patient()) * 25, False),
     "page": ([LARGE] * ROWS, lambda client: client.get("/api/patients?limit=100") * 2, False),
+    "long-page": ([SMALL] * 1100, lambda client: client.get("/api/patients?limit=1000"), False),
     "list": ([SMALL] * 110 + [LARGE] * ROWS, lambda client: client.get("/api/patients"), False),
     "escaped-list": ([ESCAPED] * ROWS, lambda client: client.get("/api/patients"), False),
     "search": ([LARGE] * ROWS, lambda client: client.get("/api/patients?search=large"), False),

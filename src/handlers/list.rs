@@ -84,7 +84,7 @@ pub async fn respond(
     let pool = pool.of(user.id());
     let mut rest = Rest::new(worker.allowance(user), pool, page, wanted + 1, list);
     let estimate = usize::try_from(wanted).unwrap_or_default() * ROW_BYTES;
-    let mut chunk = rest.first_chunk(estimate).await?;
+    let mut chunk = rest.first_chunk(rest.allowance.lease(estimate).await?);
     // A search may scan many rows to find a few, and would block what is pipelined after it on a
     // shared connection.
     let mut whole = false;

@@ -284,14 +284,6 @@ impl Lease {
         }
     }
 
-    /// Gives `bytes` of those that it covers to another lease.
-    #[must_use]
-    pub fn split(&mut self, bytes: usize) -> Self {
-        let Some(held) = self.0.as_mut().filter(|_| bytes > SMALL) else { return Self::default() };
-        held.bytes -= bytes;
-        Self(Some(Held { allowance: held.allowance.clone(), bytes }))
-    }
-
     /// Ties the lease to bytes that it covers: it ends when the last copy of them is dropped.
     pub fn keep(mut self, bytes: Bytes) -> Bytes {
         self.shrink(bytes.len());

@@ -22,7 +22,8 @@ const MAX_ROWS: i64 = 1000;
 const CHUNK_WAIT: Duration = Duration::from_secs(30);
 
 /// What has not been written of a list. Between two chunks it holds no connection, and no memory but
-/// for the ids of a page.
+/// for the ids of a page, 8 KB at most. These are not accounted for: what waits for room must hold
+/// nothing of it, or those who wait could wait for each other.
 pub struct Rest {
     pub list: List,
     pub allowance: Allowance,
@@ -32,8 +33,6 @@ pub struct Rest {
     /// The last id that was written.
     after: i64,
     wanted: Wanted,
-    /// Covers the ids of a page.
-    lease: Lease,
     /// The number of rows of the next chunk.
     rows: i64,
     /// Whether an element has been written.
@@ -85,7 +84,6 @@ impl Rest {
             first: None,
             after: page.after,
             wanted: Wanted::Rows(page.limit.map_or(usize::MAX, as_usize)),
-            lease: Lease::default(),
             rows,
             begun: false,
             ended: false,
@@ -93,15 +91,9 @@ impl Rest {
         }
     }
 
-    /// The first chunk, with a lease on `bytes`.
-    pub async fn first_chunk(&mut self, bytes: usize) -> Result<Chunk> {
-        let ids = match self.wanted {
-            Wanted::Rows(usize::MAX) | Wanted::Ids(_) => 0,
-            Wanted::Rows(rows) => rows * size_of::<i64>(),
-        };
-        let mut lease = self.allowance.lease(bytes + ids).await?;
-        self.lease = lease.split(ids);
-        Ok(Chunk { bytes: std::mem::take(&mut self.list.framing.before), lease })
+    /// The first chunk.
+    pub fn first_chunk(&mut self, lease: Lease) -> Chunk {
+        Chunk { bytes: std::mem::take(&mut self.list.framing.before), lease }
     }
 
     /// The last chunk.

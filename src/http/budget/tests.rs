@@ -54,22 +54,6 @@ async fn a_lease_grows_only_while_there_is_room() {
     assert_eq!(free(&budget), TOTAL);
 }
 
-#[tokio::test]
-async fn what_is_split_off_a_lease_is_held_apart_and_counted_once() {
-    let budget = Arc::new(Budget::default());
-    let mut lease = budget.allowance(Holder::User(1)).lease(100_000).await.unwrap();
-    let part = lease.split(8_000);
-    assert_eq!(free(&budget), TOTAL - 100_000);
-    assert!(part.covers(8_000) && !lease.covers(92_001) && lease.covers(92_000));
-    drop(lease);
-    assert_eq!(free(&budget), TOTAL - 8_000);
-    drop(part);
-    assert_eq!(free(&budget), TOTAL);
-    // What is not counted leaves the lease as it is.
-    let mut lease = budget.allowance(Holder::User(1)).lease(10_000).await.unwrap();
-    assert!(lease.split(SMALL).covers(SMALL) && lease.covers(10_000));
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_holder_waits_for_its_own_allowance_and_no_other_waits_for_it() {
     let budget = Arc::new(Budget::default());
