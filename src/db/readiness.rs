@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use deadpool_postgres::ClientWrapper;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
 use super::connect::ConnectError;
 use super::connection::{Purpose, with_limits};
@@ -75,7 +76,7 @@ struct Answer {
 
 /// The connection of the heartbeat.
 struct Heart {
-    client: Client,
+    client: ClientWrapper,
     question: Statement,
     opened: Instant,
 }
@@ -216,7 +217,9 @@ impl Readiness {
     /// A connection with its first answer.
     async fn attempt(&self) -> Result<(Heart, Result<()>), ConnectError> {
         let opened = Instant::now();
-        let (client, _) = self.options.connect_fast().await?;
+        let (client, task) = self.options.connect_fast().await?;
+        // Closes the connection when it is dropped, also if that has not answered.
+        let client = ClientWrapper::new(client, task);
         let asking = async {
             let question = client.prepare(QUESTION).await?;
             let heart = Heart { client, question, opened };

@@ -88,6 +88,31 @@ async fn lost_connections_are_opened_anew_without_a_request_and_the_instance_sta
 }
 
 #[tokio::test]
+async fn connections_to_what_lets_them_in_and_then_says_nothing_do_not_pile_up() {
+    let proxy = Proxy::to(cluster().socket());
+    let database = Arc::new(TestDb::new().await);
+    let direct = database.config();
+    let config = proxy.config(direct.get_user().unwrap(), direct.get_dbname().unwrap());
+    let server = TestServer::start_at(config, Arc::clone(&database), &[]).await;
+    let observer = database.connect().await;
+    at_least(KEPT, &observer).await;
+    proxy.mute(true);
+    let ready = server.anyone();
+    until("it is noticed", async || (ready.get("/health/ready").await.status == 503).then_some(()))
+        .await;
+    let before = backends(&observer).await.len();
+    // The heartbeat tries twice a second, and leaves each attempt after two.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let after = backends(&observer).await.len();
+    assert!(after < before + 12, "{before} and then {after}");
+    proxy.mute(false);
+    until("the instance is ready", async || {
+        (ready.get("/health/ready").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_instance_is_not_ready_while_its_workers_have_no_connections_with_statements() {
     let database = Arc::new(TestDb::new().await);
     let owner = database.connect().await;

@@ -3,10 +3,11 @@
 
 mod cut;
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use cut::Cut;
 use cut::{Admitted, Direction, Exchanges, Knife, Messages};
+
+/// The last message of a server that lets a connection in: no transaction is open.
+const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
 
 pub struct Proxy {
     address: SocketAddr,
@@ -36,6 +40,8 @@ struct Shared {
     held: watch::Sender<bool>,
     /// How long each piece of data is kept back.
     delay: Mutex<Duration>,
+    /// Whether servers say nothing more once they have let a connection in.
+    mute: AtomicBool,
     knife: Knife,
 }
 
@@ -68,6 +74,7 @@ impl Proxy {
             accepted: AtomicUsize::new(0),
             held: watch::Sender::new(false),
             delay: Mutex::default(),
+            mute: AtomicBool::new(false),
             knife,
         });
         let end = CancellationToken::new();
@@ -113,6 +120,11 @@ impl Proxy {
     /// lost, as TCP loses nothing in a network that is silent for a while.
     pub fn hold(&self, held: bool) {
         self.shared.held.send_replace(held);
+    }
+
+    /// Lets connections in and forwards no answer after that, as a pooler whose server is gone.
+    pub fn mute(&self, mute: bool) {
+        self.shared.mute.store(mute, Ordering::Relaxed);
     }
 
     /// Keeps each piece of data back for this long from now on.
@@ -190,6 +202,7 @@ async fn pump(
     let mut buffer = vec![0; 64 * 1024];
     let mut messages = Messages::new(direction);
     let mut held = shared.held.subscribe();
+    let mut let_in = false;
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
@@ -200,6 +213,12 @@ async fn pump(
             tokio::time::sleep(delay).await;
         }
         let _ = held.wait_for(|held| !held).await;
+        if direction == Direction::ToClient {
+            if let_in && shared.mute.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+            let_in |= buffer[..count].ends_with(READY_FOR_QUERY);
+        }
         if !shared.knife.is_used() {
             to.write_all(&buffer[..count]).await?;
             continue;
