@@ -113,6 +113,16 @@ pub enum StatementOutcome<T> {
 }
 
 impl<T> StatementOutcome<T> {
+    /// What becomes of a good answer.
+    pub fn and_then<U>(self, next: impl FnOnce(T) -> StatementOutcome<U>) -> StatementOutcome<U> {
+        match self {
+            Self::Answered(Ok(answer)) => next(answer),
+            Self::Answered(Err(error)) => StatementOutcome::Answered(Err(error)),
+            Self::Lost(error) => StatementOutcome::Lost(error),
+            Self::TimedOut(error) => StatementOutcome::TimedOut(error),
+        }
+    }
+
     pub fn into_result(self) -> Result<T> {
         match self {
             Self::Answered(result) => result,

@@ -11,13 +11,14 @@ use deadpool::managed::{self, Object, PoolError};
 use futures_util::future::{join_all, join4};
 use tokio::time::{timeout, timeout_at};
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::connect::ConnectError;
 use super::connection::{
     CONNECTION_WAIT, Connection, Manager, Parameter, Purpose, STATEMENT_RESERVE, StatementOutcome,
 };
 use super::share::{Claim, Permit, PoolShare, TURN_WAIT};
-use super::{ConnectOptions, Sql};
+use super::{ConnectOptions, Sql, errors};
 use crate::deadline;
 use crate::error::{Error, Result};
 use crate::metrics::ShareMetrics;
@@ -133,10 +134,18 @@ impl Pool {
             .await;
             begun?;
             executed.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let row = row?;
-            committed.map(|()| row)
+            Ok((row?, committed))
         };
         let outcome = self.manager().answer(connection, sql, pin!(transaction)).await;
+        let outcome = outcome.and_then(|(row, committed)| {
+            let Err(error) = committed else { return StatementOutcome::Answered(Ok(row)) };
+            // PostgreSQL may be told to end the connection or the statement while it commits, and
+            // says so behind the commit if it logs how long that took.
+            connection.retire();
+            let code = error.code().map(SqlState::code).unwrap_or_default();
+            let cause = format!("{}: COMMIT: SQLSTATE {code}", sql.file());
+            StatementOutcome::Lost(errors::unanswered(sql, cause))
+        });
         in_use.finish(outcome)
     }
 

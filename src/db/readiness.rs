@@ -12,8 +12,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 
 use super::connect::ConnectError;
 use super::connection::{Purpose, with_limits};

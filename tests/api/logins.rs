@@ -245,6 +245,22 @@ async fn a_change_of_password_ends_the_session_of_a_login_beside_it_or_changes_n
 }
 
 #[tokio::test]
+async fn after_an_error_of_its_commit_the_outcome_of_a_change_of_password_is_open() {
+    let server = server(&[]).await;
+    let ada = server.user().await;
+    let sql = "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+               BEGIN
+                   RAISE 'canceled' USING ERRCODE = 'query_canceled';
+               END $$;
+               CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED
+                   FOR EACH ROW EXECUTE FUNCTION fail()";
+    server.database().connect().await.batch_execute(sql).await.unwrap();
+    let change = json!({"current_password": "correct horse", "new_password": "another horse"});
+    ada.put("/api/auth/password", &change).await.expect_error(503, "outcome_unknown");
+    ada.get("/api/auth/me").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_login_whose_session_has_begun_is_answered_with_it() {
     let server = server(&[]).await;
     let email = format!("{}@example.com", random());
