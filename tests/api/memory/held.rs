@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{LONG_TEXTS, add_large_patients, add_small_patients, ask, get, status};
 use crate::harness::program::{Program, Workplace, database_url, with_database};
@@ -211,6 +211,36 @@ async fn a_user_who_does_not_read_stops_nobody_else() {
     drop(held);
     until("there is room again", async || (ada.get(&large).await.status == 200).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn pages_that_wait_for_room_do_not_wait_for_each_other() {
+    let server = TestServer::start().await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let user = server.user().await;
+        add_large_patients(server.database(), &user, 200, LONG_TEXTS[0]).await;
+        let all = ids(&user.get("/api/patients").await.expect(200));
+        for _ in 0..40 {
+            held.push(ask(server.address(), &get(&user, "/api/patients")).await);
+        }
+        until("there is no room", async || {
+            let large = user.get(&format!("/api/patients/{}", all[0])).await;
+            (large.status != 200).then_some(())
+        })
+        .await;
+    }
+    let user = server.user().await;
+    add_small_patients(server.database(), &user, 1500).await;
+    let pages = join_all((0..28).map(async |_| {
+        let page = until("there is room for a page", async || {
+            let page = user.get("/api/patients?limit=1000").await;
+            (page.status == 200).then_some(page)
+        });
+        assert_eq!(ids(&page.await).len(), 1000);
+    }));
+    // If they do, it takes until the first of them give up, after 30 s.
+    timeout(Duration::from_secs(25), pages).await.unwrap();
 }
 
 #[tokio::test]
