@@ -101,7 +101,11 @@ pub fn call(sql: Sql, number: i64) -> Call {
         Sql::LoginsSweep => pool(1, parameters![WINDOW_SECONDS]),
 
         Sql::RegistrationsAdmit => {
-            let parameters = parameters![format!("192.0.2.{number}"), 100, WINDOW_SECONDS];
+            write(parameters![format!("192.0.2.{number}"), 100, WINDOW_SECONDS])
+        }
+        // This finds nothing, which costs the same.
+        Sql::RegistrationsRelease => {
+            let parameters = parameters![client, jiff::Timestamp::now()];
             Call { parameters, rows: 0, kind: Kind::Write }
         }
         Sql::RegistrationsSweep => pool(0, parameters![WINDOW_SECONDS]),

@@ -1,6 +1,6 @@
--- Records a registration from the address $1, unless there were $2 within the last $3 seconds: then
--- returns the seconds that the address must wait. To be run under the lock of the address. Index:
--- registrations_address_registered_at_idx.
+-- Records a registration from the address $1, and returns its time, unless there were $2 within the
+-- last $3 seconds: then returns the seconds that the address must wait. To be run under the lock of
+-- the address. Index: registrations_address_registered_at_idx.
 WITH limiting AS MATERIALIZED (
     -- The registration whose expiry allows the next one.
     SELECT registered_at
@@ -13,9 +13,14 @@ WITH limiting AS MATERIALIZED (
     INSERT INTO registrations (address)
     SELECT $1
     WHERE NOT EXISTS (SELECT FROM limiting)
+    RETURNING registered_at
 )
 SELECT
     ceil(extract(
-        epoch FROM registered_at + make_interval(secs => $3::integer) - statement_timestamp()
-    ))::integer AS wait
-FROM limiting
+        epoch FROM
+            limiting.registered_at + make_interval(secs => $3::integer) - statement_timestamp()
+    ))::integer AS wait,
+    noted.registered_at
+FROM (VALUES (true)) AS request (asked)
+LEFT JOIN limiting ON true
+LEFT JOIN noted ON true

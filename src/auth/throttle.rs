@@ -43,6 +43,13 @@ pub struct Attempt<'a> {
     reserved_at: Option<Timestamp>,
 }
 
+/// A registration that counts, unless it is released.
+pub struct Admission<'a> {
+    client: &'a Source,
+    /// None if there is no limit.
+    admitted_at: Option<Timestamp>,
+}
+
 impl Throttle {
     /// [`Error::TooManyAttempts`] if the client must wait before it tries the account again.
     pub async fn reserve<'a>(
@@ -74,19 +81,30 @@ impl Throttle {
         Ok(Attempt { email, client, reserved_at: column(&row, 1)? })
     }
 
-    /// Records a registration, or [`Error::TooManyAttempts`] if the client must wait before the
+    /// Counts a registration, or [`Error::TooManyAttempts`] if the client must wait before the
     /// next.
-    pub async fn register(self, pool: &Pool, client: &Source) -> Result<()> {
+    pub async fn register<'a>(self, pool: &Pool, client: &'a Source) -> Result<Admission<'a>> {
         let limit = client.limit(self.registrations);
         if limit == 0 {
-            return Ok(());
+            return Ok(Admission { client, admitted_at: None });
         }
         let parameters: [Parameter<'_>; 3] =
             [&client.address, &limit, &REGISTRATION_WINDOW_SECONDS];
         let lock: Vec<Parameter<'_>> = vec![&REGISTRATIONS_LOCK, &client.address];
         let lock = [(Sql::LimitsLock, lock)];
         let row = pool.query_opt_after(&lock, Sql::RegistrationsAdmit, &parameters).await?;
-        wait(row.map_or(Ok(None), |row| column(&row, 0))?)
+        let row = row.ok_or_else(|| Error::internal("an admission returned no row"))?;
+        wait(column(&row, 0)?)?;
+        Ok(Admission { client, admitted_at: column(&row, 1)? })
+    }
+}
+
+impl Admission<'_> {
+    /// Taken back, because nobody was registered, and it was not the client's fault.
+    pub async fn release(self, pool: &Pool) -> Result<()> {
+        let Some(admitted_at) = self.admitted_at else { return Ok(()) };
+        let parameters: [Parameter<'_>; 2] = [&self.client.address, &admitted_at];
+        pool.query_opt(Sql::RegistrationsRelease, &parameters).await.map(drop)
     }
 }
 

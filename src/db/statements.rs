@@ -71,6 +71,7 @@ statements! {
         LoginsSucceed => "logins/succeed",
         LoginsSweep => "logins/sweep",
         RegistrationsAdmit => "registrations/admit",
+        RegistrationsRelease => "registrations/release",
         RegistrationsSweep => "registrations/sweep",
         PatientsCreate => "patients/create",
         PatientsCreateMany => "patients/create_many",

@@ -20,6 +20,7 @@ use crate::http::response::{empty, json};
 use crate::http::{Request, Response, body};
 use crate::json::object;
 use crate::models::input::read_new;
+use crate::models::rules::Value;
 use crate::models::user::{self, LOGIN_FIELDS, PASSWORD_FIELDS, REFRESH_FIELDS, REGISTER_FIELDS};
 use crate::worker::Worker;
 
@@ -50,9 +51,25 @@ pub async fn register(worker: &Worker, peer: IpAddr, request: Request) -> Result
     let client = client(worker, peer, &request);
     let (body, _lease) =
         body::read(request, body::AUTH_LIMIT, &worker.anyones_allowance(), 0).await?;
-    let [name, email, password, _] = read_new(&REGISTER_FIELDS, &body)?;
+    let account = read_new(&REGISTER_FIELDS, &body)?;
     let permit = worker.app.passwords.try_acquire(Instant::now() + MAX_WAIT)?;
-    worker.app.config.throttle.register(&worker.accounts, &client).await?;
+    let admission = worker.app.config.throttle.register(&worker.accounts, &client).await?;
+    let created = create_account(worker, &permit, account).await;
+    // An address that is taken counts, or it could be asked for without end.
+    if let Err(error) = &created
+        && !matches!(error, Error::EmailTaken | Error::OutcomeUnknown { .. })
+    {
+        // If this fails too, the registration counts.
+        let _ = admission.release(&worker.accounts).await;
+    }
+    created
+}
+
+async fn create_account(
+    worker: &Worker,
+    permit: &Permit<'_>,
+    [name, email, password, _]: [Value<'_>; REGISTER_FIELDS.len()],
+) -> Result<Response> {
     let hash = permit.hash(password.as_text().to_owned()).await?;
     let Config { session_idle_seconds: idle, session_max_seconds: max, .. } = worker.app.config;
     let session_id = SessionId::random()?;

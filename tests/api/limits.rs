@@ -203,6 +203,25 @@ async fn only_a_wrong_password_is_counted_as_a_failure() {
 }
 
 #[tokio::test]
+async fn a_registration_that_the_service_could_not_make_does_not_count() {
+    let server = server(&[PROXY, ("REGISTRATIONS_PER_HOUR", "2")]).await;
+    let client = from(&server, "192.0.2.1");
+    let database = server.database().connect().await;
+    database.batch_execute("ALTER TABLE users RENAME TO missing").await.unwrap();
+    for _ in 0..3 {
+        register(&client).await.expect_error(503, "database_unavailable");
+    }
+    database.batch_execute("ALTER TABLE missing RENAME TO users").await.unwrap();
+    until("it can be made again", async || (register(&client).await.status == 201).then_some(()))
+        .await;
+    // One for an address that is taken counts.
+    let taken = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse"});
+    server.anyone().post(REGISTER, &taken).await.expect(201);
+    client.post(REGISTER, &taken).await.expect_error(409, "email_taken");
+    expect_wait(register(&client).await, 3500..=3600);
+}
+
+#[tokio::test]
 async fn registrations_that_no_longer_count_are_removed() {
     let database = Arc::new(TestDb::new().await);
     let connection = database.connect().await;

@@ -89,7 +89,14 @@ pub fn shape(sql: Sql) -> Shape {
         }
 
         Sql::RegistrationsAdmit => {
-            (vec![T::TEXT, T::INT4, T::INT4], vec![Column::computed("wait", T::INT4)])
+            // None if it is not admitted.
+            let admitted_at = Column::nullable("registered_at", T::TIMESTAMPTZ);
+            let admitted_at = Column { outer: true, ..admitted_at };
+            let columns = vec![Column::computed("wait", T::INT4), admitted_at];
+            (vec![T::TEXT, T::INT4, T::INT4], columns)
+        }
+        Sql::RegistrationsRelease => {
+            (vec![T::TEXT, T::TIMESTAMPTZ], vec![Column::stored("registered_at", T::TIMESTAMPTZ)])
         }
         Sql::RegistrationsSweep => {
             (vec![T::INT4], vec![Column::stored("registered_at", T::TIMESTAMPTZ)])
