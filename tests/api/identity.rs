@@ -184,6 +184,19 @@ async fn a_session_that_is_not_in_the_database_opens_nothing() {
     refresh(&server, token).await.expect_error(401, "invalid_credentials");
 }
 
+/// As where this machine's clock was set back, or a refresh with a shorter SESSION_IDLE_SECONDS brought
+/// the end of the session forward.
+#[tokio::test]
+async fn a_session_that_is_over_by_the_clock_of_the_database_opens_nothing() {
+    let server = TestServer::start().await;
+    let session = register(&server).await;
+    let database = server.database().connect().await;
+    let over = "UPDATE sessions SET idle_until = now() - interval '1 second'";
+    database.batch_execute(over).await.unwrap();
+    let client = server.anyone().with_token(session["token"].as_str().unwrap());
+    client.get("/api/patients").await.expect_error(401, "invalid_token");
+}
+
 /// The claim alone is not enough: the token must be refused after that time.
 #[tokio::test]
 async fn a_token_ends_no_later_than_its_session() {
