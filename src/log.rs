@@ -11,7 +11,7 @@ mod text;
 use std::io::{self, Write as _};
 use std::panic;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -29,11 +29,15 @@ const MAX_BUFFERED: usize = 16 << 20;
 /// Bytes of the buffer that are kept for the next lines.
 const RETAINED_CAPACITY: usize = 1 << 20;
 
-/// Starts logging. All lines are written at the latest when the guard is dropped.
+/// How long the end of the program waits for the last lines to be written: nobody may read them.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts logging. All lines are written at the latest when the guard is dropped, if somebody reads
+/// them.
 pub fn start(level: LevelFilter, format: LogFormat) -> io::Result<Guard> {
     let lines = Lines::default();
     let writer = lines.clone();
-    let thread = thread::Builder::new().name("log".into()).spawn(move || writer.write_out())?;
+    thread::Builder::new().name("log".into()).spawn(move || writer.write_out())?;
     subscriber::set_global_default(Log { level, format, lines: lines.clone() })
         .map_err(io::Error::other)?;
     // The message of a panic may quote what a client sent; its location does not.
@@ -41,22 +45,21 @@ pub fn start(level: LevelFilter, format: LogFormat) -> io::Result<Guard> {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, "panicked");
     }));
-    Ok(Guard { lines, thread: Some(thread) })
+    Ok(Guard { lines })
 }
 
 /// Writes the remaining lines when dropped.
 pub struct Guard {
     lines: Lines,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.lines.lock().ended = true;
-        self.lines.shared.available.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let Shared { available, written, .. } = &*self.lines.shared;
+        let mut buffered = self.lines.lock();
+        buffered.ended = true;
+        available.notify_one();
+        drop(written.wait_timeout_while(buffered, LAST_WRITE_TIMEOUT, |lines| !lines.written));
     }
 }
 
@@ -107,6 +110,8 @@ struct Lines {
 struct Shared {
     buffered: Mutex<Buffered>,
     available: Condvar,
+    /// The last line is.
+    written: Condvar,
 }
 
 #[derive(Default)]
@@ -114,6 +119,8 @@ struct Buffered {
     bytes: Vec<u8>,
     dropped: u64,
     ended: bool,
+    /// Whether all is written after the end.
+    written: bool,
 }
 
 impl Lines {
@@ -147,6 +154,8 @@ impl Lines {
             if dropped > 0 {
                 tracing::warn!(dropped, "lines of the log were dropped");
             } else if ended {
+                self.lock().written = true;
+                self.shared.written.notify_one();
                 return;
             }
             bytes.clear();

@@ -184,7 +184,7 @@ async fn a_session_that_is_not_in_the_database_opens_nothing() {
     refresh(&server, token).await.expect_error(401, "invalid_credentials");
 }
 
-/// As where this machine's clock was set back, or a refresh with a shorter SESSION_IDLE_SECONDS brought
+/// As where this machine's clock was set back, or a refresh after the idle time was shortened brought
 /// the end of the session forward.
 #[tokio::test]
 async fn a_session_that_is_over_by_the_clock_of_the_database_opens_nothing() {

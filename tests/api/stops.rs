@@ -1,14 +1,18 @@
 //! What the process takes part in: databases that it refuses, stops, and file descriptors.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::thread;
+
 use futures_util::future::join_all;
-use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::program::{Program, Workplace, database_url, with_database};
 use crate::harness::socket::{read_head, read_to_end, request, send};
-use crate::harness::{Lock, TestDb};
+use crate::harness::{Lock, TestDb, free_port, until, wait_until};
 
 fn live() -> String {
     request("GET", "/health/live", "", "")
@@ -121,6 +125,25 @@ async fn a_second_signal_ends_it_at_once() {
     // The end of its process ended the connection, without a response.
     assert!(running.read_u8().await.is_err());
     lock.release().await;
+}
+
+#[tokio::test]
+async fn it_ends_also_if_nobody_reads_its_log() {
+    let database = TestDb::new().await;
+    let url = database_url(&database.config());
+    let workplace = Workplace::new();
+    let port = free_port();
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    let [url, secret] = with_database(&url);
+    let mut command = workplace.command(&[], &[url, secret, ("PORT", &port.to_string())]);
+    command.stdin(Stdio::null()).stdout(full.try_clone().unwrap()).stderr(Stdio::null());
+    let mut program = command.spawn().unwrap();
+    drop(command);
+    thread::spawn(move || while full.write_all(&[b'\n'; 4096]).is_ok() {});
+    until("it serves", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
+    kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+    let status = wait_until("it ends", || program.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]
