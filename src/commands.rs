@@ -5,6 +5,7 @@ pub mod healthcheck;
 pub mod import;
 pub mod progress;
 pub mod seed;
+pub mod statement;
 pub mod user;
 
 use clap::{Parser, Subcommand};

@@ -29,7 +29,7 @@ use healthcare_backend::server;
 use healthcare_backend::worker::max_database_connections;
 
 use commands::user::{self, WrongInput};
-use commands::{Arguments, Command, UserCommand, healthcheck, import, seed};
+use commands::{Arguments, Command, UserCommand, healthcheck, import, seed, statement};
 
 /// How long the start waits for the database before listening, so that early requests do not fail
 /// needlessly.
@@ -253,11 +253,8 @@ async fn stop_requested(signals: &Signals, app: &App) {
 }
 
 async fn set_role(database: &RunningDatabase, email: &str, role: &str) -> Result<(), Failure> {
-    let client = migrations::connect(database.connect_options()).await?;
-    let row = client
-        .query_opt(Sql::UsersSetRole.text(), &[&email, &role])
-        .await
-        .map_err(|_| "the role cannot be changed")?;
+    let options = database.connect_options();
+    let row = statement::query_opt(options, Sql::UsersSetRole, &[&email, &role]).await?;
     row.ok_or("no user has registered with this e-mail address")?;
     println!("The user's role is now: {role}.");
     Ok(())

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use healthcare_backend::bulk::Format;
 use healthcare_backend::bulk::import::Import;
-use healthcare_backend::db::migrations::connect;
 use healthcare_backend::db::{ConnectOptions, Sql};
-use healthcare_backend::error::Error;
 
 use super::progress::Progress;
+use super::statement::{describe, query_opt};
 use super::user::WrongInput;
 use crate::Failure;
 
@@ -87,11 +86,8 @@ impl ImportArguments {
 
 /// Imports all patients of the source, or none.
 pub async fn run(database: &ConnectOptions, mut source: Source) -> Result<(), Failure> {
-    let client = connect(database).await?;
-    let user = client.query_opt(Sql::UsersLogin.text(), &[&source.user]).await;
-    let user = user.map_err(|_| "the user cannot be looked up")?;
+    let user = query_opt(database, Sql::UsersLogin, &[&source.user]).await?;
     let user: i64 = user.ok_or("no user has registered with this e-mail address")?.get(0);
-    drop(client);
 
     let progress = Progress::bytes(source.size);
     let mut import = Import::new(source.format, database.clone());
@@ -109,11 +105,4 @@ pub async fn run(database: &ConnectOptions, mut source: Source) -> Result<(), Fa
     let imported = import.finish(user).await.map_err(|error| describe(&error))?;
     println!("Imported {imported} patients {}.", progress.finish(imported));
     Ok(())
-}
-
-/// What went wrong, with each wrong line in one of its own.
-fn describe(error: &Error) -> Failure {
-    let summary = error.cause().map_or_else(|| error.detail().into_owned(), str::to_owned);
-    let wrong = error.errors().iter().map(|wrong| format!("{}: {}", wrong.field, wrong.message));
-    [summary].into_iter().chain(wrong).collect::<Vec<_>>().join("\n").into()
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::{self, IsTerminal, Read};
 
 use healthcare_backend::auth::password;
-use healthcare_backend::db::migrations::connect;
 use healthcare_backend::db::{ConnectOptions, Sql};
 use healthcare_backend::models::input::read_new;
 use healthcare_backend::models::user::REGISTER_FIELDS;
 use serde_json::json;
 
+use super::statement::query_opt;
 use crate::Failure;
 
 /// The most bytes read from standard input, more than any password has.
@@ -97,11 +97,8 @@ pub async fn add(
     bcrypt_cost: u32,
 ) -> Result<(), Failure> {
     let hash = hash(&account.password, bcrypt_cost)?;
-    let client = connect(database).await?;
-    let added = client
-        .query_opt(Sql::UsersAdd.text(), &[&account.name, &account.email, &hash, &account.role])
-        .await
-        .map_err(|_| "the user cannot be made")?;
+    let Account { name, email, role, .. } = account;
+    let added = query_opt(database, Sql::UsersAdd, &[name, email, &hash, role]).await?;
     added.ok_or("there is an account with this e-mail address")?;
     println!("The user can log in now.");
     Ok(())

@@ -7,8 +7,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::export::export;
-use crate::harness::program::{Ended, Program, SECRET, Workplace, database_url};
-use crate::harness::{TestDb, TestServer, free_port};
+use crate::harness::program::{Ended, Program, SECRET, Workplace, database_url, with_database};
+use crate::harness::proxy::Cut;
+use crate::harness::{Proxy, TestDb, TestServer, cluster, free_port, until};
 use crate::import::NDJSON;
 
 const PASSWORD: &str = "correct horse\n";
@@ -134,6 +135,41 @@ async fn a_file_is_imported_for_a_user_as_the_service_does_it() {
     );
     assert!(nobody.complaint(1).contains("no user"), "{nobody:?}");
     assert_eq!(export(&user, NDJSON).await.lines().count(), 20_003);
+}
+
+#[tokio::test]
+async fn a_command_that_loses_its_answer_does_not_say_that_nothing_was_done() {
+    let server = TestServer::start().await;
+    server.anyone().registered("ada@example.com").await;
+    let database = server.database();
+    let import = ["import", "-", "--format", "csv", "--user", "ada@example.com"];
+    for (statement, input, arguments, done) in [
+        (
+            "INSERT INTO users",
+            PASSWORD,
+            &["user", "add", "eve@example.com"][..],
+            "SELECT FROM users WHERE email = 'eve@example.com'",
+        ),
+        (
+            "UPDATE users",
+            "",
+            &["admin", "ada@example.com"],
+            "SELECT FROM users WHERE email = 'ada@example.com' AND role = 'admin'",
+        ),
+        ("INSERT INTO patients", "name\nGrace\n", &import, "SELECT FROM patients"),
+    ] {
+        let proxy = Proxy::for_statement(cluster().socket(), statement);
+        // What asks is sent, and the connection breaks before the answer.
+        proxy.cut(Cut::AfterMessages(3));
+        let config = database.config();
+        let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
+        let port = proxy.config(user, name).get_ports()[0];
+        let url = format!("host=127.0.0.1 port={port} user={user} dbname={name}");
+        let ended = Workplace::new().run_with_input(input, arguments, &with_database(&url));
+        assert!(ended.complaint(1).contains("may or may not have been done"), "{ended:?}");
+        let connection = database.connect().await;
+        until(done, async || connection.query_opt(done, &[]).await.unwrap()).await;
+    }
 }
 
 #[tokio::test]
