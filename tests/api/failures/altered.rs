@@ -50,13 +50,9 @@ async fn what_is_taken_from_the_database_while_it_is_used_makes_it_unavailable_u
     }
 
     // As before the indexes of a backup are restored.
-    owner
-        .batch_execute("ALTER TABLE login_addresses DROP CONSTRAINT login_addresses_pkey")
-        .await
-        .unwrap();
-    let email = ada.get("/api/auth/me").await.json()["email"].clone();
-    let login = json!({"email": email, "password": "correct horse"});
-    let answer = server.anyone().post("/api/auth/login", &login).await;
+    owner.batch_execute("DROP INDEX users_email_key").await.unwrap();
+    let account = json!({"name": "A", "email": "a@example.com", "password": "correct horse"});
+    let answer = server.anyone().post("/api/auth/register", &account).await;
     answer.expect_error(503, "database_unavailable");
 }
 
