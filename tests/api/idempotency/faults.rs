@@ -99,6 +99,11 @@ async fn only_of_a_write_that_was_sent_the_outcome_is_unknown() {
             proxy.lead_to(Some(&cluster().socket()));
         });
         end_blocked(&server).await;
+        // The connections that were cut are opened anew meanwhile.
+        until("the instance is ready", async || {
+            (server.anyone().get("/health/ready").await.status == 200).then_some(())
+        })
+        .await;
         answer
     };
     let lock = Lock::table(database.connect().await).await;
@@ -110,7 +115,11 @@ async fn only_of_a_write_that_was_sent_the_outcome_is_unknown() {
         broken(method, body).await.expect_error(503, "outcome_unknown");
     }
     lock.release().await;
-    assert_eq!(ada.get(&target).await.expect(200).json(), patient);
+    let found = until("there is a connection again", async || {
+        let found = ada.get(&target).await;
+        (found.status == 200).then_some(found)
+    });
+    assert_eq!(found.await.json(), patient);
 
     // Without a connection nothing is sent.
     proxy.lead_to(None);
