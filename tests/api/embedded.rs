@@ -265,10 +265,7 @@ async fn the_servers_log_holds_no_values_of_rows_or_statements() {
     sleeping.await.unwrap();
     // PostgreSQL restarts its other processes.
     let anyone = program.client();
-    until("the database answers again", async || {
-        (anyone.get("/health/ready").await.status == 200).then_some(())
-    })
-    .await;
+    anyone.becomes_ready().await;
     program.stop();
     let log = fs::read_to_string(workplace.data().join("postgresql.log")).unwrap();
     assert!(!log.contains("canary"), "{log}");

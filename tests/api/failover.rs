@@ -125,10 +125,7 @@ async fn a_standby_is_read_and_not_ready_until_it_is_promoted() {
     server.anyone().post("/api/auth/login", &login).await.expect_error(503, "read_only");
 
     promote(&standby).await;
-    until("the instance is ready", async || {
-        (server.anyone().get("/health/ready").await.status == 200).then_some(())
-    })
-    .await;
+    server.anyone().becomes_ready().await;
     until("changes are made", async || {
         (ada.patch(&target, &json!({"age": 1})).await.status == 200).then_some(())
     })
@@ -257,8 +254,7 @@ async fn a_server_that_became_read_only_is_not_flooded_with_connections() {
 async fn after_a_silent_failover_one_request_waits_for_the_old_server_and_no_other() {
     let database = Arc::new(TestDb::new().await);
     let proxy = Proxy::to(crate::harness::cluster().socket());
-    let config = database.config();
-    let mut config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    let mut config = proxy.config_for(&database.config());
     // Long enough for three connections to be opened.
     config.options("-clock_timeout=5s -cstatement_timeout=5s");
     let server = TestServer::start_at(config, Arc::clone(&database), &[("WORKERS", "1")]).await;

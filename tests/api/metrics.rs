@@ -159,10 +159,7 @@ async fn accounts_and_the_database_are_counted() {
     let change = json!({"current_password": "wrong", "new_password": "long enough"});
     user.put("/api/auth/password", &change).await.expect(422);
     server.user().await.post("/api/auth/logout", &json!({})).await.expect(204);
-    until("readiness is known", async || {
-        (server.anyone().get("/health/ready").await.status == 200).then_some(())
-    })
-    .await;
+    server.anyone().becomes_ready().await;
 
     let samples = Samples::of(&server.anyone()).await;
     for (name, expected) in [

@@ -90,10 +90,7 @@ async fn while_the_database_is_silent_requests_fail_at_once_and_afterwards_all_g
         assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 
         signal(&folder, Signal::CONT);
-        until("the instance is ready", async || {
-            (server.anyone().get("/health/ready").await.status == 200).then_some(())
-        })
-        .await;
+        server.anyone().becomes_ready().await;
         for target in &targets {
             ada.get(target).await.expect(200);
         }

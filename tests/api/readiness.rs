@@ -91,25 +91,23 @@ async fn lost_connections_are_opened_anew_without_a_request_and_the_instance_sta
 async fn connections_to_what_lets_them_in_and_then_says_nothing_do_not_pile_up() {
     let proxy = Proxy::to(cluster().socket());
     let database = Arc::new(TestDb::new().await);
-    let direct = database.config();
-    let config = proxy.config(direct.get_user().unwrap(), direct.get_dbname().unwrap());
+    let config = proxy.config_for(&database.config());
     let server = TestServer::start_at(config, Arc::clone(&database), &[]).await;
     let observer = database.connect().await;
     at_least(KEPT, &observer).await;
     proxy.mute(true);
-    let ready = server.anyone();
-    until("it is noticed", async || (ready.get("/health/ready").await.status == 503).then_some(()))
-        .await;
+    let anyone = server.anyone();
+    until("it is noticed", async || {
+        (anyone.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
     let before = backends(&observer).await.len();
     // The heartbeat tries twice a second, and leaves each attempt after two.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let after = backends(&observer).await.len();
     assert!(after < before + 12, "{before} and then {after}");
     proxy.mute(false);
-    until("the instance is ready", async || {
-        (ready.get("/health/ready").await.status == 200).then_some(())
-    })
-    .await;
+    anyone.becomes_ready().await;
 }
 
 #[tokio::test]
@@ -149,8 +147,7 @@ async fn an_instance_is_not_ready_while_its_workers_have_no_connections_with_sta
 async fn while_connecting_fails_one_attempt_serves_all_who_wait_for_a_connection_of_a_pool() {
     let database = TestDb::new().await;
     let proxy = Proxy::to(cluster().socket());
-    let config = database.config();
-    let config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    let config = proxy.config_for(&database.config());
     let pool = Pool::new(&ConnectOptions::plain(config), 8).unwrap();
     proxy.lead_to(None);
     let ask = || pool.query(Sql::DoctorsGet, &[&1_i64]);
@@ -170,8 +167,7 @@ async fn while_connecting_fails_one_attempt_serves_all_who_wait_for_a_connection
 async fn a_database_that_refuses_connections_is_not_flooded_with_attempts() {
     let database = TestDb::new().await;
     let proxy = Proxy::to(cluster().socket());
-    let config = database.config();
-    let config = proxy.config(config.get_user().unwrap(), config.get_dbname().unwrap());
+    let config = proxy.config_for(&database.config());
     let pool = Pool::new(&ConnectOptions::plain(config), 4).unwrap();
     let shared = SharedConnection::new(pool.manager().clone());
     let warmth = watch::Sender::new(Warmth::Unknown);

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio_postgres::{Client as Database, NoTls};
 
 use crate::harness::program::{Program, SECRET, Workplace, database_url};
-use crate::harness::{Cluster, TestDb, free_port, random, until};
+use crate::harness::{Cluster, TestDb, free_port, random};
 
 /// Makes a server read-only, like a standby.
 const READ_ONLY: &str = "default_transaction_read_only=on";
@@ -67,10 +67,7 @@ async fn a_silent_host_does_not_keep_the_next_from_being_reached() {
         let ended = workplace.run(&["migrate"], &settings);
         assert_eq!(ended.code, Some(0), "{target}: {ended:?}");
         let program = workplace.serve(&settings);
-        until("it is ready", async || {
-            (program.client().get("/health/ready").await.status == 200).then_some(())
-        })
-        .await;
+        program.client().becomes_ready().await;
         let ada = program.client().registered("ada@example.com").await;
         ada.post("/api/patients", &json!({"name": "Grace"})).await.expect(201);
         ada.get("/api/patients").await.expect(200);

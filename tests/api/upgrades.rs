@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_postgres::error::SqlState;
 
 use crate::harness::program::{Program, Workplace, database_url, with_database};
-use crate::harness::{Client, Cluster, Proxy, TestDb, cluster, random, until};
+use crate::harness::{Client, Cluster, Proxy, TestDb, cluster, random};
 
 /// The state that a newer program leaves: with a migration that this program does not know.
 async fn upgrade(database: &TestDb, minimum: Option<&str>) {
@@ -279,10 +279,7 @@ async fn a_program_that_starts_before_its_database_waits_for_it_and_says_so() {
     anyone.get("/api/nothing").await.expect_error(404, "not_found");
 
     proxy.lead_to(Some(&cluster().socket()));
-    until("the program is ready", async || {
-        (anyone.get("/health/ready").await.status == 200).then_some(())
-    })
-    .await;
+    anyone.becomes_ready().await;
     make_a_patient(&program).await;
     assert_eq!(program.stop().stderr, "");
 }

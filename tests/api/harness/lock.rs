@@ -39,17 +39,22 @@ impl Lock {
 
     /// Waits until this many statements are blocked by the lock, and returns their backend pids.
     pub async fn awaited_by(&self, count: usize) -> Vec<i32> {
-        let sql = "SELECT DISTINCT pid FROM pg_locks
-                   WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-        until("statements wait for the lock", async || {
-            let rows = self.0.query(sql, &[]).await.unwrap();
-            let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-            (pids.len() >= count).then_some(pids)
-        })
-        .await
+        blocked_by(&self.0, count).await
     }
 
     pub async fn release(self) {
         self.0.batch_execute("COMMIT").await.unwrap();
     }
+}
+
+/// Waits until this many statements are blocked by a connection, and returns their backend pids.
+pub async fn blocked_by(client: &Client, count: usize) -> Vec<i32> {
+    let sql = "SELECT DISTINCT pid FROM pg_locks
+               WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+    until("statements wait for the lock", async || {
+        let rows = client.query(sql, &[]).await.unwrap();
+        let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        (pids.len() >= count).then_some(pids)
+    })
+    .await
 }

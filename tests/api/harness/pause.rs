@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::database::TestDb;
-use super::wait::until;
+use super::lock::blocked_by;
 
 /// A connection that can let a statement wait after its snapshot, where it begins to read a table.
 pub struct Pause(Client);
@@ -38,12 +38,7 @@ impl Pause {
 
     /// Waits until it does.
     pub async fn begun(&self) {
-        let sql = "SELECT FROM pg_locks
-                   WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-        until("a statement waits", async || {
-            (!self.0.query(sql, &[]).await.unwrap().is_empty()).then_some(())
-        })
-        .await;
+        blocked_by(&self.0, 1).await;
     }
 
     /// Lets it go on.

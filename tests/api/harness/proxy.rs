@@ -95,6 +95,11 @@ impl Proxy {
         config
     }
 
+    /// As another configuration, through the proxy: to the same database as the same user.
+    pub fn config_for(&self, direct: &tokio_postgres::Config) -> tokio_postgres::Config {
+        self.config(direct.get_user().unwrap(), direct.get_dbname().unwrap())
+    }
+
     /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)

@@ -18,6 +18,7 @@ use super::client::Client;
 use super::cluster::random;
 use super::database::TestDb;
 use super::program::SECRET;
+use super::wait::until;
 
 pub const JWT_SECRET: &[u8] = SECRET.as_bytes();
 
@@ -139,6 +140,14 @@ impl Client {
         let login = json!({"email": email, "password": "correct horse"});
         let session = self.post("/api/auth/login", &login).await.expect(200).json();
         self.with_token(session["token"].as_str().unwrap())
+    }
+
+    /// Waits until the instance is ready.
+    pub async fn becomes_ready(&self) {
+        until("the instance is ready", async || {
+            (self.get("/health/ready").await.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// The id of the token's user.

@@ -15,8 +15,7 @@ use crate::resources::{KINDS, PATIENT};
 /// A server with one worker behind a proxy, on which a test may hold a lock for some seconds.
 async fn server_behind(proxy: &Proxy) -> TestServer {
     let database = Arc::new(TestDb::new().await);
-    let direct = database.config();
-    let mut config = proxy.config(direct.get_user().unwrap(), direct.get_dbname().unwrap());
+    let mut config = proxy.config_for(&database.config());
     config.options("-clock_timeout=5s -cstatement_timeout=5s");
     TestServer::start_at(config, database, &[("WORKERS", "1")]).await
 }
@@ -100,10 +99,7 @@ async fn only_of_a_write_that_was_sent_the_outcome_is_unknown() {
         });
         end_blocked(&server).await;
         // The connections that were cut are opened anew meanwhile.
-        until("the instance is ready", async || {
-            (server.anyone().get("/health/ready").await.status == 200).then_some(())
-        })
-        .await;
+        server.anyone().becomes_ready().await;
         answer
     };
     let lock = Lock::table(database.connect().await).await;

@@ -2,10 +2,32 @@
 //! all along.
 
 use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::{Bytes, Incoming};
 use serde_json::Value;
 
 use super::{List, MANY, fill_with_long_texts, ids, open};
 use crate::harness::{Pause, TestServer};
+
+/// A list of which the first part is read.
+struct Begun {
+    first: Bytes,
+    rest: Incoming,
+}
+
+impl Begun {
+    async fn read(response: Response<Incoming>) -> Self {
+        let mut rest = response.into_body();
+        let first = rest.frame().await.unwrap().unwrap().into_data().unwrap();
+        Self { first, rest }
+    }
+
+    /// The elements, when all is read.
+    async fn whole(self) -> Vec<Value> {
+        let rest = self.rest.collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&[self.first, rest].concat()).unwrap()
+    }
+}
 
 #[tokio::test]
 async fn rows_that_are_deleted_while_a_list_is_read_leave_a_whole_array() {
@@ -14,15 +36,11 @@ async fn rows_that_are_deleted_while_a_list_is_read_leave_a_whole_array() {
         let user = server.user().await;
         let owner = user.user_id().await;
         fill_with_long_texts(&server, owner, MANY).await;
-        let response = open(&server, &user, &format!("/api/patients{query}")).await;
-        let mut body = response.into_body();
-        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let begun = Begun::read(open(&server, &user, &format!("/api/patients{query}")).await).await;
         let database = server.database().connect().await;
         let sql = "DELETE FROM patients WHERE created_by = $1";
         database.execute(sql, &[&owner]).await.unwrap();
-        let rest = body.collect().await.unwrap().to_bytes();
-        let list: Value = serde_json::from_slice(&[first, rest].concat()).unwrap();
-        let read = list.as_array().unwrap().len();
+        let read = begun.whole().await.len();
         let limit = if query.is_empty() { MANY } else { 1000 };
         assert!(read < usize::try_from(limit).unwrap(), "all {read} came before they were deleted");
     }
@@ -38,13 +56,10 @@ async fn the_patient_of_a_list_may_go_while_it_is_read() {
     let sql = "UPDATE doctors SET bio = repeat('b', 2000), metadata =
         ('{\"a\":\"' || repeat('m', 8000) || '\"}')::json";
     database.batch_execute(sql).await.unwrap();
-    let mut body = open(&server, &user, &path).await.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let begun = Begun::read(open(&server, &user, &path).await).await;
     let patient = path.replace("mappings", "patients");
     user.delete(&patient).await.expect(204);
-    let rest = body.collect().await.unwrap().to_bytes();
-    let list: Value = serde_json::from_slice(&[first, rest].concat()).unwrap();
-    assert!(list.as_array().unwrap().len() < usize::try_from(rows).unwrap());
+    assert!(begun.whole().await.len() < usize::try_from(rows).unwrap());
     user.get(&path).await.expect_error(404, "patient_not_found");
 }
 
@@ -84,13 +99,11 @@ async fn rows_that_come_into_a_page_while_it_is_read_push_none_out_of_it() {
     let response = open(&server, &user, "/api/patients?limit=1000").await;
     let link = response.headers()["link"].to_str().unwrap().to_owned();
     assert!(link.contains(&format!("after={}>", all[999])), "{link}");
-    let mut body = response.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let begun = Begun::read(response).await;
     let sql = "INSERT INTO patients (id, created_by, name) OVERRIDING SYSTEM VALUE
                SELECT id + step, created_by, 'Late' FROM patients, generate_series(1, 2) AS step";
     database.batch_execute(sql).await.unwrap();
-    let rest = body.collect().await.unwrap().to_bytes();
-    let list: Vec<Value> = serde_json::from_slice(&[first, rest].concat()).unwrap();
+    let list = begun.whole().await;
     let read: Vec<i64> = list.iter().map(|patient| patient["id"].as_i64().unwrap()).collect();
     assert_eq!(read, all[..1000]);
 }
@@ -103,10 +116,7 @@ async fn rows_that_are_added_behind_a_last_page_do_not_lengthen_it() {
     fill_with_long_texts(&server, owner, 300).await;
     let response = open(&server, &user, "/api/patients?limit=301").await;
     assert_eq!(response.headers().get("link"), None);
-    let mut body = response.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let begun = Begun::read(response).await;
     fill_with_long_texts(&server, owner, 30).await;
-    let rest = body.collect().await.unwrap().to_bytes();
-    let list: Value = serde_json::from_slice(&[first, rest].concat()).unwrap();
-    assert_eq!(list.as_array().unwrap().len(), 300);
+    assert_eq!(begun.whole().await.len(), 300);
 }
